@@ -1,0 +1,25 @@
+//! The names and secrets that every other module speaks of. This module imports nothing of ours.
+
+mod context_identifier;
+mod environment;
+mod secrets;
+
+pub use context_identifier::{ContextIdentifier, ContextIdentifierError};
+pub use environment::{Environment, UnknownEnvironment};
+pub use secrets::{AccessToken, ClientSecret, RefreshToken, SignedSystemToken, SystemUserToken, Ticket, UnverifiedJwt};
+
+/// The application's OAuth `client_id` in one environment. It is public: 32 hexadecimal digits in every example seen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ApplicationId(String);
+
+impl ApplicationId {
+    /// Takes the identifier as the Developer Portal shows it.
+    pub fn new(client_id: impl Into<String>) -> Self {
+        Self(client_id.into())
+    }
+
+    /// The identifier as it goes into requests.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

@@ -1,0 +1,17 @@
+//! ticketd issues SuperOffice CRM Online system user tickets to internal services over gRPC.
+//!
+//! The house, from the door to the cellar; a module may import those below it on its line, and never one above:
+//!
+//! ```text
+//! main ─ cli ─ server ─┬─ grpc ── credentials ─┬─ superoffice ─┬─ crypto ─┬─ identifiers
+//!                      └─ config (Settings)    └─ store ───────┘          ├─ clock
+//!              telemetry (nothing of ours)                                └─ random
+//! ```
+//!
+//! A call's way: `server` accepts the connection, `grpc` parses the request, `credentials` answers from memory or starts
+//! the tenant's one exchange, which reads `store`, signs with `crypto`, asks `superoffice`, verifies with `crypto` and
+//! keeps the ticket. `docs/architecture.md` walks one call through the files.
+
+pub mod clock;
+pub mod identifiers;
+pub mod random;
