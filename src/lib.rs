@@ -13,5 +13,6 @@
 //! keeps the ticket. `docs/architecture.md` walks one call through the files.
 
 pub mod clock;
+pub mod crypto;
 pub mod identifiers;
 pub mod random;

@@ -1,0 +1,23 @@
+//! Keys, signatures, tokens and fingerprints: pure functions without I/O, and `now` is an argument.
+//!
+//! Two libraries do the arithmetic. `aws-lc-rs` signs with keys of 2048 bits and more, verifies, and is the source of
+//! randomness; `rsa` reads and checks private keys, and signs with the smaller ones that aws-lc-rs refuses
+//! (docs/decisions/0001-signing-with-rsa.md).
+
+mod fingerprint;
+mod jwt_verifier;
+mod private_key;
+mod system_token_signer;
+mod verification_keys;
+
+pub use fingerprint::{Fingerprint, FingerprintError, Fingerprinter, KeyedHasher, RandomnessError};
+pub use jwt_verifier::{
+    JwtAlgorithm, JwtHeader, JwtRejection, SystemUserClaims, SystemUserProfile, unverified_header,
+    verify_system_user_jwt,
+};
+pub use private_key::{KeyFormat, PrivateKey, PrivateKeyError, SigningError};
+pub use system_token_signer::sign_system_user_token;
+pub use verification_keys::{KeySetError, VerificationKey, VerificationKeys};
+
+/// Signing keys under this size work but are weaker than today's practice asks for, and slower here.
+pub const RECOMMENDED_BITS: usize = 2048;

@@ -1,0 +1,157 @@
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use aws_lc_rs::rand::SystemRandom;
+use thiserror::Error;
+
+use crate::identifiers::{ClientSecret, ContextIdentifier, RefreshToken, Ticket};
+
+/// Names a ticket without revealing it: 128 bits of HMAC-SHA256, shown as 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(u128);
+
+/// The text is not a [`Fingerprint`].
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a fingerprint is 32 lower-case hexadecimal digits, as it came with the ticket")]
+pub struct FingerprintError;
+
+/// Makes the fingerprints of tickets. Nobody without the client secret can tell which ticket a fingerprint names.
+#[derive(Clone)]
+pub struct Fingerprinter(hmac::Key);
+
+/// Hashes secrets into map keys under a random key of this process, so that the map never holds the secrets.
+#[derive(Clone)]
+pub struct KeyedHasher(hmac::Key);
+
+/// The operating system has no random numbers.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the operating system's random numbers cannot be had")]
+pub struct RandomnessError;
+
+impl Fingerprinter {
+    /// The same secret makes the same fingerprints, so that replicas and restarts agree.
+    pub fn new(secret: &ClientSecret) -> Self {
+        // The secret also goes to SuperOffice as it is; the label keeps this use of it apart from any other.
+        let secret = hmac::Key::new(HMAC_SHA256, secret.expose().as_bytes());
+        let derived = hmac::sign(&secret, b"ticketd: fingerprints of tickets, version 1");
+        Self(hmac::Key::new(HMAC_SHA256, derived.as_ref()))
+    }
+
+    /// The ticket's fingerprint.
+    pub fn fingerprint(&self, ticket: &Ticket) -> Fingerprint {
+        let tag = hmac::sign(&self.0, ticket.expose().as_bytes());
+        let mut half = [0; 16];
+        for (place, byte) in half.iter_mut().zip(tag.as_ref()) {
+            *place = *byte;
+        }
+        Fingerprint(u128::from_be_bytes(half))
+    }
+}
+
+impl KeyedHasher {
+    /// A hasher with a key of its own: no two agree.
+    pub fn random() -> Result<Self, RandomnessError> {
+        hmac::Key::generate(HMAC_SHA256, &SystemRandom::new()).map(Self).map_err(|_| RandomnessError)
+    }
+
+    /// The hash of a tenant's refresh token.
+    pub fn hash(&self, context_identifier: ContextIdentifier, token: &RefreshToken) -> [u8; 32] {
+        let mut message = hmac::Context::with_key(&self.0);
+        // An identifier has letters and digits only: the zero byte keeps the two parts apart.
+        message.update(context_identifier.key().as_bytes());
+        message.update(&[0]);
+        message.update(token.expose().as_bytes());
+        let tag = message.sign();
+        let mut hash = [0; 32];
+        for (place, byte) in hash.iter_mut().zip(tag.as_ref()) {
+            *place = *byte;
+        }
+        hash
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = FingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let well_formed = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !well_formed {
+            return Err(FingerprintError);
+        }
+        u128::from_str_radix(text, 16).map(Self).map_err(|_| FingerprintError)
+    }
+}
+
+impl fmt::Debug for Fingerprinter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Fingerprinter(redacted)")
+    }
+}
+
+impl fmt::Debug for KeyedHasher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("KeyedHasher(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_secret_and_ticket_make_the_same_fingerprint_everywhere() {
+        let ticket = Ticket::new("7T:ticket");
+        let fingerprint = Fingerprinter::new(&ClientSecret::new("secret")).fingerprint(&ticket);
+        assert_eq!(fingerprint, Fingerprinter::new(&ClientSecret::new("secret")).fingerprint(&ticket));
+        // Computed with Python's hmac module: replicas of different versions must agree on it.
+        assert_eq!(fingerprint.to_string(), "840ac40bf3cce32d425b4d6c805f4ddb");
+        assert_ne!(fingerprint, Fingerprinter::new(&ClientSecret::new("other")).fingerprint(&ticket));
+        assert_ne!(
+            fingerprint,
+            Fingerprinter::new(&ClientSecret::new("secret")).fingerprint(&Ticket::new("7T:tickeu"))
+        );
+    }
+
+    #[test]
+    fn fingerprints_round_trip_through_text() {
+        let fingerprint = Fingerprint(0xab);
+        assert_eq!(fingerprint.to_string(), "000000000000000000000000000000ab");
+        assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+        for wrong in
+            ["", "ab", "000000000000000000000000000000AB", "+00000000000000000000000000000ab", "ä".repeat(16).as_str()]
+        {
+            assert_eq!(wrong.parse::<Fingerprint>(), Err(FingerprintError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_hash_depends_on_tenant_token_and_process() {
+        let hasher = KeyedHasher::random().unwrap();
+        let token = RefreshToken::new("token");
+        let hash = |tenant: &str, token: &RefreshToken| hasher.hash(tenant.parse().unwrap(), token);
+        assert_eq!(hash("Cust1", &token), hash("cust1", &token));
+        assert_ne!(hash("Cust1", &token), hash("Cust2", &token));
+        assert_ne!(hash("Cust1", &token), hash("Cust1", &RefreshToken::new("other")));
+        assert_ne!(hash("Cust1", &token), KeyedHasher::random().unwrap().hash("Cust1".parse().unwrap(), &token));
+    }
+
+    #[test]
+    fn debug_output_reveals_nothing() {
+        let shown =
+            format!("{:?} {:?}", Fingerprinter::new(&ClientSecret::new("canary")), KeyedHasher::random().unwrap());
+        assert_eq!(shown, "Fingerprinter(redacted) KeyedHasher(redacted)");
+    }
+}
