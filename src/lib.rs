@@ -16,3 +16,4 @@ pub mod clock;
 pub mod crypto;
 pub mod identifiers;
 pub mod random;
+pub mod superoffice;

@@ -1,0 +1,147 @@
+//! The HTTPS client of SuperOffice's side: one attempt a call, except where [`retry`] repeats it.
+//!
+//! Every request goes to the environment's login host (or, in development, to a server on this machine), every answer
+//! is bounded in size and time, and every error says whether another try may help.
+
+mod authorize_error_code;
+mod cooldown;
+mod error;
+mod exchange;
+mod hosts;
+mod http;
+mod message;
+mod oauth;
+mod rest;
+pub mod retry;
+mod signing_keys;
+mod soap;
+mod tenant_state;
+#[cfg(test)]
+mod test_server;
+mod throttle;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::clock::Clock;
+use crate::crypto::{JwtHeader, VerificationKeys};
+use crate::identifiers::{
+    ApplicationId, ClientSecret, ContextIdentifier, Environment, RefreshToken, SignedSystemToken, UnverifiedJwt,
+};
+use crate::random::Random;
+
+pub use authorize_error_code::AuthorizeErrorCode;
+pub use error::{ExchangeError, RefreshError, SetupError, UpstreamError};
+pub use exchange::ExchangeTransport;
+pub use oauth::FreshAccessToken;
+pub use tenant_state::{TenantState, TenantStatus};
+
+use hosts::Hosts;
+use http::Http;
+use signing_keys::SigningKeys;
+use tenant_state::TenantStates;
+
+/// What the client needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whose hosts are spoken to.
+    pub environment: Environment,
+    /// Sent with OAuth requests.
+    pub client_id: ApplicationId,
+    /// Sent with exchanges and OAuth requests.
+    pub client_secret: ClientSecret,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long one request may take, with its whole answer.
+    pub request_timeout: Duration,
+    /// How long a lookup of a tenant's state may take.
+    pub state_timeout: Duration,
+    /// How many requests may be under way at once.
+    pub max_requests_in_flight: usize,
+    /// What exchanges go over.
+    pub exchange: ExchangeTransport,
+    /// Set for development only.
+    pub development: Option<Development>,
+}
+
+/// Another server in SuperOffice's place. Only ever on the loopback interface.
+#[derive(Clone, Debug)]
+pub struct Development {
+    /// Scheme, loopback host and port.
+    pub base_url: url::Url,
+    /// PEM file with extra root certificates to trust.
+    pub extra_ca_file: Option<PathBuf>,
+}
+
+/// SuperOffice, as one application in one environment sees it.
+#[derive(Debug)]
+pub struct SuperOffice {
+    settings: Settings,
+    hosts: Hosts,
+    http: Arc<Http>,
+    signing_keys: SigningKeys,
+    tenant_states: TenantStates,
+}
+
+impl SuperOffice {
+    /// Checks the settings and builds the client. Nothing is sent yet.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, SetupError> {
+        let hosts = Hosts::new(settings.environment, settings.development.as_ref())?;
+        let http = Arc::new(Http::new(&settings, hosts.clone(), Arc::clone(&clock))?);
+        let floor = VerificationKeys::pinned(settings.environment);
+        let signing_keys =
+            SigningKeys::new(floor, Arc::clone(&http), Arc::clone(&clock), random, settings.request_timeout);
+        let tenant_states = TenantStates::new(hosts.clone(), Arc::clone(&http), clock, settings.state_timeout);
+        Ok(Self { settings, hosts, http, signing_keys, tenant_states })
+    }
+
+    /// Exchanges a signed system user token for the JWT around a new ticket. Each success writes a row in the tenant's
+    /// database, so this is one attempt: repeating it is the caller's decision.
+    pub async fn exchange(
+        &self,
+        context_identifier: ContextIdentifier,
+        signed: &SignedSystemToken,
+    ) -> Result<UnverifiedJwt, ExchangeError> {
+        exchange::exchange(&self.http, &self.settings, context_identifier, signed).await
+    }
+
+    /// The keys that may have signed a JWT with this header. An unknown key is looked for at SuperOffice, at most once
+    /// a minute whatever headers come; a known one never waits for the network.
+    pub async fn verification_keys(&self, header: &JwtHeader) -> VerificationKeys {
+        self.signing_keys.get(header).await
+    }
+
+    /// The tenant's state and where its API is, asked anew when what is known has lapsed.
+    pub async fn tenant_state(&self, context_identifier: ContextIdentifier) -> Result<TenantStatus, UpstreamError> {
+        self.tenant_states.get(context_identifier).await
+    }
+
+    /// Lets the next lookup ask anew: what SuperOffice said of the tenant may have changed before it lapsed.
+    pub fn forget_tenant_state(&self, context_identifier: ContextIdentifier) {
+        self.tenant_states.forget(context_identifier);
+    }
+
+    /// Has a new access token made. The refresh token stays what it is: SuperOffice does not rotate it.
+    pub async fn refresh_access_token(&self, refresh_token: &RefreshToken) -> Result<FreshAccessToken, RefreshError> {
+        oauth::refresh_access_token(&self.http, &self.settings, refresh_token).await
+    }
+
+    /// The URL with one trailing slash when a ticket may be sent there, else nothing: https under `.superoffice.com`,
+    /// or loopback in development.
+    pub fn checked_tenant_url(&self, url: &str) -> Option<String> {
+        self.hosts.checked_tenant_url(url)
+    }
+
+    /// How many requests may be under way at once; more wait.
+    pub fn max_requests_in_flight(&self) -> usize {
+        self.settings.max_requests_in_flight
+    }
+
+    /// How far SuperOffice's clock was ahead of ours when it last answered, as far as its `Date` header tells.
+    pub fn clock_offset(&self) -> Option<SignedDuration> {
+        self.http.clock_offset()
+    }
+}
