@@ -16,4 +16,5 @@ pub mod clock;
 pub mod crypto;
 pub mod identifiers;
 pub mod random;
+pub mod store;
 pub mod superoffice;

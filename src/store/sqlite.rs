@@ -1,0 +1,132 @@
+//! One SQLite file: WAL, one writer, a few readers, every commit on the disk before it is answered.
+
+mod changes;
+mod failure;
+mod file;
+mod migration;
+mod secret_column;
+mod tenants;
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+use super::StoreError;
+use failure::Failure;
+pub(super) use tenants::Observations;
+
+/// How long a read waits for a connection: in the order they came, so that in a flood of callers who ask for tenants
+/// that are not registered one who asks for a registered tenant waits for its turn, and gets it.
+const READ_ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
+/// How long a whole read takes at most.
+const READ_LIMIT: Duration = Duration::from_secs(3);
+/// How long a write takes at most, most of it waiting for the writes before it: each waits for the disk.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// How long SQLite waits for another process's lock.
+const BUSY_LIMIT: Duration = Duration::from_secs(2);
+/// How long closing takes at most.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How often opening is tried while others open the database: SQLite does not wait for the lock that the switch to WAL
+/// takes.
+const OPEN_ATTEMPTS: u32 = 10;
+const READERS: u32 = 4;
+
+/// The open database. Clones share it.
+#[derive(Clone)]
+pub(super) struct Database {
+    path: PathBuf,
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Database {
+    /// Opens the database that `url` names, makes it when it is missing, and brings it up to date.
+    pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
+        let path = file::path(url)?;
+        file::create_if_missing(&path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .busy_timeout(BUSY_LIMIT)
+            .foreign_keys(true)
+            .synchronous(SqliteSynchronous::Full)
+            // What is deleted or replaced is overwritten: it was a secret.
+            .pragma("secure_delete", "ON")
+            // The file may come from elsewhere: what its schema says must not run functions.
+            .pragma("trusted_schema", "OFF")
+            .disable_statement_logging();
+
+        let opening = async {
+            for _ in 1..OPEN_ATTEMPTS {
+                match connect(&options).await {
+                    Err(failure) if failure.is_busy() => {}
+                    outcome => return outcome,
+                }
+            }
+            connect(&options).await
+        };
+        let (writer, readers) = bounded(&path, WRITE_LIMIT, opening).await?;
+        Ok(Self { path, writer, readers })
+    }
+
+    /// Lets what is being done finish and closes the file.
+    pub(super) async fn close(&self) {
+        let closing = async {
+            self.readers.close().await;
+            // Last, so that SQLite moves the write-ahead log into the database and removes it.
+            self.writer.close().await;
+        };
+        if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
+            tracing::warn!(path = %self.path.display(), "the database did not close in time; nothing written is lost");
+        }
+    }
+
+    async fn read<T>(&self, operation: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
+        bounded(&self.path, READ_LIMIT, operation).await
+    }
+
+    async fn write<T>(&self, operation: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
+        bounded(&self.path, WRITE_LIMIT, operation).await
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Database").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+async fn connect(options: &SqliteConnectOptions) -> Result<(SqlitePool, SqlitePool), Failure> {
+    migration::refuse_foreign(options).await?;
+    let writer = pool(1, WRITE_LIMIT).connect_with(options.clone().journal_mode(SqliteJournalMode::Wal)).await?;
+    migration::bring_up_to_date(&writer).await?;
+    let readers = pool(READERS, READ_ACQUIRE_LIMIT).connect_lazy_with(options.clone().pragma("query_only", "ON"));
+    Ok((writer, readers))
+}
+
+fn pool(connections: u32, acquire_limit: Duration) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(acquire_limit)
+        // A file does not fall over to another server: its connections need not be replaced.
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+/// The limit is one of the machine's time: it guards against a disk or a lock that hangs, which no test clock moves.
+async fn bounded<T>(
+    path: &std::path::Path,
+    limit: Duration,
+    operation: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, operation).await {
+        Ok(outcome) => outcome.map_err(|failure| failure.at(path)),
+        Err(_) => Err(StoreError::TimedOut { path: path.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::failure::Failure;
+use super::{Database, changes, secret_column};
+use crate::identifiers::{ContextIdentifier, SystemUserToken};
+use crate::store::{StoreError, Tenant, TenantSource};
+
+const FIND: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
+     FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant = ?1";
+const PAGE: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
+     FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant > ?1 ORDER BY tenant LIMIT ?2";
+
+/// What SuperOffice told about a tenant.
+#[derive(Clone, Debug, Default)]
+pub(in crate::store) struct Observations {
+    pub(in crate::store) serial: Option<String>,
+    pub(in crate::store) webapi_url: Option<String>,
+}
+
+/// A part of the tenants, in their order.
+pub(in crate::store) struct Page {
+    pub(in crate::store) tenants: Vec<Tenant>,
+    /// Where the next page begins. Absent on the last one.
+    pub(in crate::store) next: Option<String>,
+}
+
+impl Database {
+    pub(in crate::store) async fn find(
+        &self,
+        context_identifier: ContextIdentifier,
+    ) -> Result<Option<Tenant>, StoreError> {
+        self.read(async {
+            let row = sqlx::query(FIND).bind(context_identifier.key()).fetch_optional(&self.readers).await?;
+            row.map(|row| tenant(context_identifier, &row)).transpose()
+        })
+        .await
+    }
+
+    /// Up to `limit` tenants whose keys come after `after`. A record that cannot be used is left out and logged.
+    pub(in crate::store) async fn page(&self, after: &str, limit: u32) -> Result<Page, StoreError> {
+        self.read(async {
+            let rows = sqlx::query(PAGE).bind(after).bind(limit).fetch_all(&self.readers).await?;
+            let mut page = Page { tenants: Vec::with_capacity(rows.len()), next: None };
+            let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+            for row in rows {
+                let key: String = row.try_get("tenant")?;
+                match key.parse().map_err(|_| "its key is no ContextIdentifier") {
+                    Ok(parsed) => match tenant(parsed, &row) {
+                        Ok(tenant) => page.tenants.push(tenant),
+                        Err(Failure::Store(StoreError::BadRecord { problem, .. })) => log_bad_record(&key, problem),
+                        Err(failure) => return Err(failure),
+                    },
+                    Err(problem) => log_bad_record(&key, problem),
+                }
+                page.next = full.then_some(key);
+            }
+            Ok(page)
+        })
+        .await
+    }
+
+    /// What is known about each of some tenants.
+    pub(in crate::store) async fn observations(
+        &self,
+        context_identifiers: &[ContextIdentifier],
+    ) -> Result<Vec<Observations>, StoreError> {
+        self.read(async {
+            let mut connection = self.readers.acquire().await?;
+            let mut found = Vec::with_capacity(context_identifiers.len());
+            for context_identifier in context_identifiers {
+                found.push(observations(&mut connection, &context_identifier.key()).await?);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Registers or changes a tenant, and notes that when its token or its pinned serial changed.
+    pub(in crate::store) async fn put(
+        &self,
+        context_identifier: ContextIdentifier,
+        token: &SystemUserToken,
+        accept_serial: bool,
+        now: Timestamp,
+    ) -> Result<Tenant, StoreError> {
+        self.write(async {
+            let key = context_identifier.key();
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let row = sqlx::query(FIND).bind(&key).fetch_optional(&mut *transaction).await?;
+            let stored = row.map(|row| tenant(context_identifier, &row)).transpose();
+
+            let unchanged = matches!(&stored, Ok(Some(stored)) if stored.system_user_token == *token);
+            if unchanged {
+                rename(&mut transaction, &key, context_identifier).await?;
+            } else {
+                // A record that cannot be read is replaced, with its times.
+                let create_time = stored.ok().flatten().and_then(|stored| stored.create_time).unwrap_or(now);
+                let column = secret_column::write(context_identifier, token);
+                replace(&mut transaction, &key, context_identifier, column, create_time, now).await?;
+            }
+            let serial_forgotten = accept_serial && forget_serial(&mut transaction, &key).await?;
+            if !unchanged || serial_forgotten {
+                changes::note(&mut transaction, &key).await?;
+            }
+            let row = sqlx::query(FIND).bind(&key).fetch_one(&mut *transaction).await?;
+            transaction.commit().await?;
+            tenant(context_identifier, &row)
+        })
+        .await
+    }
+
+    /// Removes a tenant and all that is known about it, and notes that. False when it was not there.
+    pub(in crate::store) async fn delete(&self, context_identifier: ContextIdentifier) -> Result<bool, StoreError> {
+        self.write(async {
+            let key = context_identifier.key();
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let tenant =
+                sqlx::query("DELETE FROM tenants WHERE tenant = ?1").bind(&key).execute(&mut *transaction).await?;
+            sqlx::query("DELETE FROM tenant_observations WHERE tenant = ?1")
+                .bind(&key)
+                .execute(&mut *transaction)
+                .await?;
+            let was_there = tenant.rows_affected() > 0;
+            if was_there {
+                changes::note(&mut transaction, &key).await?;
+            }
+            transaction.commit().await?;
+            Ok(was_there)
+        })
+        .await
+    }
+
+    /// Forgets the pinned serial, and notes that when one was pinned.
+    pub(in crate::store) async fn accept_serial(
+        &self,
+        context_identifier: ContextIdentifier,
+    ) -> Result<(), StoreError> {
+        self.write(async {
+            let key = context_identifier.key();
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            if forget_serial(&mut transaction, &key).await? {
+                changes::note(&mut transaction, &key).await?;
+            }
+            Ok(transaction.commit().await?)
+        })
+        .await
+    }
+
+    /// Pins a serial unless one is pinned and answers the pinned one; nothing for a tenant that is neither here nor, as
+    /// `elsewhere` says, registered elsewhere.
+    pub(in crate::store) async fn pin_serial(
+        &self,
+        context_identifier: ContextIdentifier,
+        serial: &str,
+        elsewhere: bool,
+    ) -> Result<Option<String>, StoreError> {
+        self.write(async {
+            Ok(sqlx::query_scalar(
+                "INSERT INTO tenant_observations (tenant, serial) SELECT ?1, ?2 \
+                 WHERE ?3 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1) \
+                 ON CONFLICT (tenant) DO UPDATE SET serial = coalesce(serial, excluded.serial) RETURNING serial",
+            )
+            .bind(context_identifier.key())
+            .bind(serial)
+            .bind(elsewhere)
+            .fetch_optional(&self.writer)
+            .await?)
+        })
+        .await
+    }
+
+    /// Records a URL. False for a tenant that is neither here nor, as `elsewhere` says, registered elsewhere.
+    pub(in crate::store) async fn record_webapi_url(
+        &self,
+        context_identifier: ContextIdentifier,
+        url: &str,
+        elsewhere: bool,
+    ) -> Result<bool, StoreError> {
+        self.write(async {
+            let outcome = sqlx::query(
+                "INSERT INTO tenant_observations (tenant, webapi_url) SELECT ?1, ?2 \
+                 WHERE ?3 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1) \
+                 ON CONFLICT (tenant) DO UPDATE SET webapi_url = excluded.webapi_url",
+            )
+            .bind(context_identifier.key())
+            .bind(url)
+            .bind(elsewhere)
+            .execute(&self.writer)
+            .await?;
+            Ok(outcome.rows_affected() > 0)
+        })
+        .await
+    }
+}
+
+async fn replace(
+    connection: &mut SqliteConnection,
+    key: &str,
+    context_identifier: ContextIdentifier,
+    column: Vec<u8>,
+    create_time: Timestamp,
+    update_time: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO tenants (tenant, context_identifier, system_user_token, create_time, update_time) \
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )
+    .bind(key)
+    .bind(context_identifier.as_str())
+    .bind(column)
+    .bind(create_time.to_string())
+    .bind(update_time.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn rename(
+    connection: &mut SqliteConnection,
+    key: &str,
+    context_identifier: ContextIdentifier,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE tenants SET context_identifier = ?2 WHERE tenant = ?1 AND context_identifier <> ?2")
+        .bind(key)
+        .bind(context_identifier.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn forget_serial(connection: &mut SqliteConnection, key: &str) -> Result<bool, sqlx::Error> {
+    let outcome = sqlx::query("UPDATE tenant_observations SET serial = NULL WHERE tenant = ?1 AND serial IS NOT NULL")
+        .bind(key)
+        .execute(connection)
+        .await?;
+    Ok(outcome.rows_affected() > 0)
+}
+
+async fn observations(connection: &mut SqliteConnection, key: &str) -> Result<Observations, sqlx::Error> {
+    let row = sqlx::query("SELECT serial, webapi_url FROM tenant_observations WHERE tenant = ?1")
+        .bind(key)
+        .fetch_optional(connection)
+        .await?;
+    match row {
+        Some(row) => Ok(Observations { serial: row.try_get(0)?, webapi_url: row.try_get(1)? }),
+        None => Ok(Observations::default()),
+    }
+}
+
+/// A record as a tenant, or what is wrong with it.
+fn tenant(asked: ContextIdentifier, row: &SqliteRow) -> Result<Tenant, Failure> {
+    parse(asked, row).map_err(|problem| StoreError::BadRecord { context_identifier: asked, problem }.into())
+}
+
+fn parse(asked: ContextIdentifier, row: &SqliteRow) -> Result<Tenant, &'static str> {
+    let text = |column: &str| row.try_get::<String, _>(column).map_err(|_| "a text in it is not UTF-8");
+    let optional = |column: &str| row.try_get::<Option<String>, _>(column).map_err(|_| "a text in it is not UTF-8");
+    let time = |column: &str| text(column)?.parse::<Timestamp>().map_err(|_| "a time in it is not RFC 3339");
+
+    let context_identifier: ContextIdentifier =
+        text("context_identifier")?.parse().map_err(|_| "its name is no ContextIdentifier")?;
+    if context_identifier != asked {
+        return Err("its name and its key differ");
+    }
+    let column = row.try_get("system_user_token").map_err(|_| "its system user token is no blob")?;
+    Ok(Tenant {
+        context_identifier,
+        system_user_token: secret_column::read(context_identifier, column)?,
+        source: TenantSource::Database,
+        serial: optional("serial")?,
+        webapi_url: optional("webapi_url")?,
+        create_time: Some(time("create_time")?),
+        update_time: Some(time("update_time")?),
+    })
+}
+
+/// The key is shown escaped and short: a broken database may hold anything in its place.
+fn log_bad_record(key: &str, problem: &str) {
+    let tenant: String = key.chars().take(ContextIdentifier::MAX_LENGTH).collect();
+    tracing::warn!(?tenant, problem, "a tenant's record cannot be used and is left out: put the tenant again");
+}
