@@ -13,6 +13,7 @@
 //! keeps the ticket. `docs/architecture.md` walks one call through the files.
 
 pub mod clock;
+pub mod credentials;
 pub mod crypto;
 pub mod identifiers;
 pub mod random;

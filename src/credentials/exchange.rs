@@ -1,0 +1,392 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::{error, info, warn};
+
+use super::error::{PERMANENT, STORE_PAUSE, UpstreamTrouble};
+use super::{Settings, SystemTicket, TicketError};
+use crate::clock::Clock;
+use crate::crypto::{
+    Fingerprinter, JwtRejection, PrivateKey, SystemUserClaims, SystemUserProfile, sign_system_user_token,
+    unverified_header, verify_system_user_jwt,
+};
+use crate::identifiers::{ContextIdentifier, SignedSystemToken, SystemUserToken, UnverifiedJwt};
+use crate::random::Random;
+use crate::store::{StoreError, Tenant, Tenants};
+use crate::superoffice::retry::{RetryBucket, Retryable, with_retries};
+use crate::superoffice::{AuthorizeErrorCode, ExchangeError, SuperOffice, TenantState, TenantStatus, UpstreamError};
+
+/// How often one exchange is tried in its budget.
+const ATTEMPTS: u32 = 3;
+/// How long an exchange waits for its turn. With its budget that is about as long as a call may take.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// When to ask again about a tenant in maintenance, if SuperOffice does not say.
+const MAINTENANCE_PAUSE: Duration = Duration::from_mins(1);
+
+/// One exchange from end to end: the tenant's system user token becomes a verified ticket.
+#[derive(Debug)]
+pub struct Exchange {
+    settings: Settings,
+    superoffice: Arc<SuperOffice>,
+    tenants: Arc<dyn Tenants>,
+    signer: Signer,
+    fingerprinter: Fingerprinter,
+    retries: RetryBucket,
+    places: Semaphore,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl Exchange {
+    /// `signing_keys` are tried in their order.
+    pub fn new(
+        settings: Settings,
+        superoffice: Arc<SuperOffice>,
+        tenants: Arc<dyn Tenants>,
+        signing_keys: Vec<PrivateKey>,
+        fingerprinter: Fingerprinter,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
+        let places = superoffice.max_requests_in_flight().clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            settings,
+            superoffice,
+            tenants,
+            signer: Signer::new(signing_keys),
+            fingerprinter,
+            retries: RetryBucket::default(),
+            places: Semaphore::new(places),
+            clock,
+            random,
+        }
+    }
+
+    /// The tenant, if it is registered.
+    pub(super) async fn registered(&self, asked_for: ContextIdentifier) -> Result<Tenant, TicketError> {
+        self.tenants.find(asked_for).await?.ok_or(TicketError::NotRegistered)
+    }
+
+    /// Exchanges the tenant's system user token, with retries in a budget. The ticket is verified and fit to be kept.
+    pub(super) async fn run(&self, tenant: &Tenant) -> Result<SystemTicket, TicketError> {
+        let _place = self.place().await?;
+        let status = self.running_status(tenant).await?;
+        let budget = self.settings.exchange_budget;
+        let attempt = || self.attempt(tenant);
+        let (sent, jwt) = with_retries(&*self.clock, &*self.random, budget, ATTEMPTS, &self.retries, attempt).await?;
+        let claims = self.verify(tenant, &jwt).await?;
+        self.pin_serial(tenant, &claims.serial).await?;
+        let webapi_url = self.webapi_url(tenant, status.as_ref(), &claims).await;
+        let tenant_state = status.map_or(TenantState::Unknown, |status| status.state);
+        Ok(self.ticket(tenant, claims, sent, webapi_url, tenant_state))
+    }
+
+    /// Has the next exchange of the tenant find everything out anew.
+    pub(super) fn forget(&self, tenant: ContextIdentifier) {
+        self.superoffice.forget_tenant_state(tenant);
+    }
+
+    /// A place among the exchanges under way, as many as there may be requests. Waiting for it is no part of the
+    /// exchange's own time: in a crowd of cold tenants each would use that up by waiting for the others.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, TicketError> {
+        tokio::select! {
+            biased;
+            place = self.places.acquire() => place.map_err(|_| busy()),
+            () = self.clock.sleep(LONGEST_WAIT) => Err(busy()),
+        }
+    }
+
+    /// The tenant's state, when it can be had. A tenant that does not run is not exchanged for: the exchange would write
+    /// into a database that is not to be used. A failed lookup withholds nothing.
+    async fn running_status(&self, tenant: &Tenant) -> Result<Option<TenantStatus>, TicketError> {
+        let status = match self.superoffice.tenant_state(tenant.context_identifier).await {
+            Ok(status) => status,
+            Err(error) => {
+                warn!(%error, "the tenant's state is unknown");
+                return Ok(None);
+            }
+        };
+        match status.state {
+            TenantState::Running | TenantState::OnlineMaintenance | TenantState::Unknown => Ok(Some(status)),
+            TenantState::OfflineMaintenance | TenantState::MigrationPending => {
+                let left = status.valid_until.duration_since(self.clock.now());
+                let retry_after = if left.is_positive() { left.unsigned_abs() } else { MAINTENANCE_PAUSE };
+                Err(TicketError::TenantMaintenance { retry_after })
+            }
+            state => Err(TicketError::TenantNotRunning(state)),
+        }
+    }
+
+    /// Signs and sends once for each key, until one is taken. Each attempt signs anew: the signature tells the minute.
+    async fn attempt(&self, tenant: &Tenant) -> Result<(Timestamp, UnverifiedJwt), AttemptError> {
+        let mut refusal = AttemptError::NoSigningKey;
+        for key in self.signer.in_order() {
+            match self.attempt_with(tenant, key).await {
+                Ok(sent) => {
+                    self.signer.prefer(key);
+                    return Ok(sent);
+                }
+                Err(error) if error.code() == Some(AuthorizeErrorCode::InvalidSignature) => {
+                    warn!(key, "SuperOffice refused the signature of this signing key");
+                    refusal = error;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refusal)
+    }
+
+    /// Sends what is signed by our clock and, if SuperOffice refuses its time, once by SuperOffice's own.
+    async fn attempt_with(&self, tenant: &Tenant, key: usize) -> Result<(Timestamp, UnverifiedJwt), AttemptError> {
+        let refusal = match self.send(tenant, key, SignedDuration::ZERO).await {
+            Err(error) if error.code() == Some(AuthorizeErrorCode::InvalidTimestamp) => error,
+            outcome => return outcome,
+        };
+        let Some(skew) = self.superoffice.clock_offset() else { return Err(refusal) };
+        warn!(seconds = skew.as_secs(), "SuperOffice refused our time: trying once with its own");
+        self.send(tenant, key, skew).await
+    }
+
+    async fn send(
+        &self,
+        tenant: &Tenant,
+        key: usize,
+        skew: SignedDuration,
+    ) -> Result<(Timestamp, UnverifiedJwt), AttemptError> {
+        let time = self.clock.now();
+        let by_their_clock = time.saturating_add(skew).unwrap_or(time);
+        let signed = self.signer.sign(key, tenant.system_user_token.clone(), by_their_clock).await?;
+        let jwt = self.superoffice.exchange(tenant.context_identifier, &signed).await?;
+        Ok((time, jwt))
+    }
+
+    /// Checks the JWT by our clock, or by SuperOffice's where the two are farther apart than the leeway: `Date` came by
+    /// the same TLS connections as the keys, and a ticket that is thrown away has written its row all the same.
+    async fn verify(&self, tenant: &Tenant, jwt: &UnverifiedJwt) -> Result<SystemUserClaims, TicketError> {
+        let profile = SystemUserProfile {
+            context_identifier: tenant.context_identifier,
+            system_user_token: &tenant.system_user_token,
+            pinned_serial: tenant.serial.as_deref(),
+            leeway: self.settings.clock_leeway,
+        };
+        let rejected = |rejection| rejected(tenant.context_identifier, rejection);
+        let header = unverified_header(jwt).map_err(rejected)?;
+        let keys = self.superoffice.verification_keys(&header).await;
+        let now = self.clock.now();
+        let mut outcome = verify_system_user_jwt(jwt, &keys, &profile, now);
+        let skew = self.superoffice.clock_offset().unwrap_or_default();
+        if outcome.as_ref().is_err_and(JwtRejection::is_about_time) && skew.unsigned_abs() > profile.leeway {
+            warn!(seconds = skew.as_secs(), "SuperOffice's clock is not ours: its token is checked by its own");
+            outcome = verify_system_user_jwt(jwt, &keys, &profile, now.saturating_add(skew).unwrap_or(now));
+        }
+        outcome.map_err(rejected)
+    }
+
+    /// Pins the database serial at the first exchange. Replicas may race: the first one pins, the others compare. If it
+    /// cannot be kept the next exchange pins: this one's row is written, and refusing its ticket would write another.
+    async fn pin_serial(&self, tenant: &Tenant, serial: &str) -> Result<(), TicketError> {
+        if tenant.serial.is_some() {
+            return Ok(());
+        }
+        let pinned = match self.tenants.pin_serial(tenant.context_identifier, serial).await {
+            Ok(pinned) => pinned,
+            Err(StoreError::NotRegistered { .. }) => return Err(TicketError::NotRegistered),
+            Err(error) => {
+                warn!(%error, "the tenant's database serial cannot be pinned");
+                return Ok(());
+            }
+        };
+        if pinned != serial {
+            return Err(rejected(tenant.context_identifier, JwtRejection::SerialMismatch));
+        }
+        info!(serial, "pinned the tenant's database serial");
+        Ok(())
+    }
+
+    /// The state API's URL, or else the last known one, or else the verified claim.
+    async fn webapi_url(
+        &self,
+        tenant: &Tenant,
+        status: Option<&TenantStatus>,
+        claims: &SystemUserClaims,
+    ) -> Option<String> {
+        let checked = |url: &String| self.superoffice.checked_tenant_url(url);
+        let told = status.and_then(|status| status.webapi_url.clone());
+        let known = told.or_else(|| tenant.webapi_url.as_ref().and_then(checked));
+        let url = known.or_else(|| claims.webapi_url.as_ref().and_then(checked))?;
+        if tenant.webapi_url.as_ref() != Some(&url)
+            && let Err(error) = self.tenants.record_webapi_url(tenant.context_identifier, &url).await
+        {
+            warn!(%error, "the tenant's API address could not be kept for later");
+        }
+        Some(url)
+    }
+
+    fn ticket(
+        &self,
+        tenant: &Tenant,
+        claims: SystemUserClaims,
+        sent: Timestamp,
+        webapi_url: Option<String>,
+        tenant_state: TenantState,
+    ) -> SystemTicket {
+        let before_expiry = self.random.between(self.settings.renew_before_min, self.settings.renew_before_max);
+        let expire_time = sent.saturating_add(self.settings.lifetime).unwrap_or(Timestamp::MAX);
+        SystemTicket {
+            context_identifier: tenant.context_identifier,
+            fingerprint: self.fingerprinter.fingerprint(&claims.ticket),
+            ticket: claims.ticket,
+            issue_time: sent,
+            expire_time,
+            refresh_time: expire_time.saturating_sub(before_expiry).unwrap_or(sent),
+            webapi_url,
+            netserver_url: claims.netserver_url.and_then(|url| self.superoffice.checked_tenant_url(&url)),
+            tenant_state,
+        }
+    }
+}
+
+fn busy() -> TicketError {
+    UpstreamTrouble::from(UpstreamError::Busy).into()
+}
+
+/// Signs off the async threads, one signature at a time: signing is the costliest thing ticketd does.
+#[derive(Debug)]
+struct Signer {
+    keys: Arc<[PrivateKey]>,
+    preferred: AtomicUsize,
+    turn: Semaphore,
+}
+
+impl Signer {
+    fn new(keys: Vec<PrivateKey>) -> Self {
+        Self { keys: keys.into(), preferred: AtomicUsize::new(0), turn: Semaphore::new(1) }
+    }
+
+    /// The keys' indices: the one that was last taken, then the others as configured.
+    fn in_order(&self) -> impl Iterator<Item = usize> + use<> {
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        let first = (preferred < self.keys.len()).then_some(preferred);
+        first.into_iter().chain((0..self.keys.len()).filter(move |key| *key != preferred))
+    }
+
+    fn prefer(&self, key: usize) {
+        self.preferred.store(key, Ordering::Relaxed);
+    }
+
+    async fn sign(
+        &self,
+        key: usize,
+        token: SystemUserToken,
+        now: Timestamp,
+    ) -> Result<SignedSystemToken, AttemptError> {
+        // The semaphore is never closed; were it, signatures would only no longer be paced.
+        let _turn = self.turn.acquire().await;
+        let keys = Arc::clone(&self.keys);
+        let signing =
+            tokio::task::spawn_blocking(move || keys.get(key).map(|key| sign_system_user_token(key, &token, now)));
+        match signing.await {
+            Ok(Some(Ok(signed))) => Ok(signed),
+            Ok(Some(Err(error))) => Err(AttemptError::Signing(error.to_string())),
+            Ok(None) => Err(AttemptError::NoSigningKey),
+            Err(crash) => Err(AttemptError::Signing(crash.to_string())),
+        }
+    }
+}
+
+/// Why one attempt at an exchange failed.
+#[derive(Debug)]
+enum AttemptError {
+    Exchange(ExchangeError),
+    Signing(String),
+    NoSigningKey,
+}
+
+impl AttemptError {
+    fn code(&self) -> Option<AuthorizeErrorCode> {
+        match self {
+            Self::Exchange(ExchangeError::Refused { code, .. }) => *code,
+            Self::Exchange(ExchangeError::Upstream(_)) | Self::Signing(_) | Self::NoSigningKey => None,
+        }
+    }
+}
+
+impl From<ExchangeError> for AttemptError {
+    fn from(error: ExchangeError) -> Self {
+        Self::Exchange(error)
+    }
+}
+
+impl Retryable for AttemptError {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Exchange(error) if error.is_transient())
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Exchange(error) => error.retry_after(),
+            Self::Signing(_) | Self::NoSigningKey => None,
+        }
+    }
+
+    fn is_time_out(&self) -> bool {
+        matches!(self, Self::Exchange(error) if error.is_time_out())
+    }
+
+    fn timed_out() -> Self {
+        Self::Exchange(ExchangeError::timed_out())
+    }
+}
+
+impl From<AttemptError> for TicketError {
+    fn from(error: AttemptError) -> Self {
+        match error {
+            AttemptError::Exchange(error) => error.into(),
+            AttemptError::Signing(cause) => Self::Internal(format!("signing failed: {cause}")),
+            AttemptError::NoSigningKey => Self::Internal("no signing key is configured".into()),
+        }
+    }
+}
+
+impl From<ExchangeError> for TicketError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Refused { code: Some(code), message, .. } => match code {
+                AuthorizeErrorCode::InvalidTimestamp => Self::ClockSkew { retry_after: PERMANENT },
+                AuthorizeErrorCode::InvalidSignature => Self::SigningKeyRejected,
+                AuthorizeErrorCode::InvalidRedirectUrl => Self::Refused { message },
+                AuthorizeErrorCode::Revoked
+                | AuthorizeErrorCode::Expired
+                | AuthorizeErrorCode::Denied
+                | AuthorizeErrorCode::NeedsReapproval => Self::Authorization(code),
+            },
+            ExchangeError::Refused { code: None, message, .. } => Self::Refused { message },
+            ExchangeError::Upstream(error) => UpstreamTrouble::from(error).into(),
+        }
+    }
+}
+
+/// A token that does not hold for `tenant`. One that is another tenant's is told to whoever watches over security.
+fn rejected(tenant: ContextIdentifier, rejection: JwtRejection) -> TicketError {
+    if rejection.is_tenant_mismatch() {
+        let reason = rejection.reason();
+        error!(%tenant, reason, security = true, "SuperOffice's token is not for the tenant asked for");
+        TicketError::TenantMismatch(rejection)
+    } else {
+        TicketError::TokenInvalid(rejection)
+    }
+}
+
+impl From<StoreError> for TicketError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // It was removed while its exchange was under way.
+            StoreError::NotRegistered { .. } => Self::NotRegistered,
+            StoreError::TenantFile { .. } | StoreError::BadRecord { .. } => Self::TenantUnusable(error.to_string()),
+            other => Self::StoreUnavailable { cause: other.to_string(), retry_after: STORE_PAUSE },
+        }
+    }
+}
