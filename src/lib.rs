@@ -15,6 +15,7 @@
 pub mod clock;
 pub mod credentials;
 pub mod crypto;
+pub mod grpc;
 pub mod identifiers;
 pub mod random;
 pub mod store;

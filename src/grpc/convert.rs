@@ -1,0 +1,253 @@
+//! Between the wire's messages and the domain's types. Nothing a caller sends panics here.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::proto;
+use super::status;
+use crate::credentials::{AccessTokenAnswer, InvalidateOutcome, RefreshWarning, TicketAnswer};
+use crate::crypto::Fingerprint;
+use crate::identifiers::{ContextIdentifier, ContextIdentifierError, RefreshToken, SystemUserToken};
+use crate::store::{Tenant, TenantSource, TokenProblem, check_system_user_token};
+use crate::superoffice::TenantState;
+
+/// The longest refresh token taken, in bytes. Real ones have 64 characters.
+const MAX_REFRESH_TOKEN: usize = 1_024;
+
+/// What is wrong with a request. What the caller sent is left out: it may be a secret or anything else.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(super) enum InvalidRequest {
+    #[error(transparent)]
+    ContextIdentifier(#[from] ContextIdentifierError),
+    #[error("min_validity is a duration from 0 to 10,000 years")]
+    MinValidity,
+    #[error("the fingerprint is not one that GetSystemTicket returns")]
+    Fingerprint,
+    #[error("the refresh token is missing")]
+    RefreshToken,
+    #[error("the system user token is not valid: {0}")]
+    SystemUserToken(#[from] TokenProblem),
+    #[error("the page token did not come from ListTenants")]
+    PageToken,
+    #[error("the page size is negative")]
+    PageSize,
+}
+
+const DEFAULT_PAGE_SIZE: u32 = 100;
+const LARGEST_PAGE_SIZE: u32 = 1_000;
+
+/// The longest `google.protobuf.Duration`, in seconds.
+const LONGEST_DURATION: u64 = 315_576_000_000;
+
+pub(super) fn context_identifier(text: &str) -> Result<ContextIdentifier, InvalidRequest> {
+    Ok(text.parse()?)
+}
+
+pub(super) fn min_validity(duration: Option<prost_types::Duration>) -> Result<Duration, InvalidRequest> {
+    let Some(prost_types::Duration { seconds, nanos }) = duration else { return Ok(Duration::ZERO) };
+    let seconds = u64::try_from(seconds).map_err(|_| InvalidRequest::MinValidity)?;
+    let nanos = u32::try_from(nanos).map_err(|_| InvalidRequest::MinValidity)?;
+    if seconds > LONGEST_DURATION || nanos > 999_999_999 {
+        return Err(InvalidRequest::MinValidity);
+    }
+    Ok(Duration::new(seconds, nanos))
+}
+
+pub(super) fn fingerprint(text: &str) -> Result<Fingerprint, InvalidRequest> {
+    text.parse().map_err(|_| InvalidRequest::Fingerprint)
+}
+
+pub(super) fn refresh_token(text: String) -> Result<RefreshToken, InvalidRequest> {
+    if text.is_empty() || text.len() > MAX_REFRESH_TOKEN {
+        return Err(InvalidRequest::RefreshToken);
+    }
+    Ok(RefreshToken::new(text))
+}
+
+pub(super) fn system_user_token(text: String) -> Result<SystemUserToken, InvalidRequest> {
+    let token = SystemUserToken::new(text);
+    check_system_user_token(&token)?;
+    Ok(token)
+}
+
+pub(super) fn page_size(size: i32) -> Result<u32, InvalidRequest> {
+    match u32::try_from(size).map_err(|_| InvalidRequest::PageSize)? {
+        0 => Ok(DEFAULT_PAGE_SIZE),
+        size => Ok(size.min(LARGEST_PAGE_SIZE)),
+    }
+}
+
+/// The tenant after which the page begins. Encoded, so that nobody takes it for more than an answer of ours.
+pub(super) fn page_token(token: &str) -> Result<Option<ContextIdentifier>, InvalidRequest> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| InvalidRequest::PageToken)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| InvalidRequest::PageToken)?;
+    text.parse().map(Some).map_err(|_| InvalidRequest::PageToken)
+}
+
+/// A page of at most `size` of the tenants, which are one more when another page follows.
+pub(super) fn page(mut tenants: Vec<Tenant>, size: u32) -> proto::ListTenantsResponse {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let more = tenants.len() > size;
+    tenants.truncate(size);
+    let last = tenants.last().filter(|_| more);
+    let next_page_token = last.map(|last| URL_SAFE_NO_PAD.encode(last.context_identifier.as_str())).unwrap_or_default();
+    proto::ListTenantsResponse { tenants: tenants.into_iter().map(tenant).collect(), next_page_token }
+}
+
+pub(super) fn tenant(tenant: Tenant) -> proto::Tenant {
+    let source = match tenant.source {
+        TenantSource::Database => proto::tenant::Source::Database,
+        TenantSource::Directory => proto::tenant::Source::Directory,
+    };
+    proto::Tenant {
+        context_identifier: tenant.context_identifier.to_string(),
+        source: source.into(),
+        serial: tenant.serial.unwrap_or_default(),
+        webapi_url: tenant.webapi_url.unwrap_or_default(),
+        create_time: tenant.create_time.map(timestamp),
+        update_time: tenant.update_time.map(timestamp),
+    }
+}
+
+pub(super) fn system_ticket(answer: &TicketAnswer) -> proto::SystemTicket {
+    let ticket = &answer.ticket;
+    proto::SystemTicket {
+        context_identifier: ticket.context_identifier.to_string(),
+        ticket: ticket.ticket.expose().to_owned(),
+        fingerprint: ticket.fingerprint.to_string(),
+        issue_time: Some(timestamp(ticket.issue_time)),
+        expire_time: Some(timestamp(ticket.expire_time)),
+        refresh_time: Some(timestamp(ticket.refresh_time)),
+        webapi_url: ticket.webapi_url.clone().unwrap_or_default(),
+        netserver_url: ticket.netserver_url.clone().unwrap_or_default(),
+        tenant_state: tenant_state(ticket.tenant_state).into(),
+        refresh_warning: answer.refresh_warning.as_deref().map(refresh_warning),
+    }
+}
+
+pub(super) fn invalidate_outcome(outcome: InvalidateOutcome) -> proto::invalidate_system_ticket_response::Outcome {
+    use proto::invalidate_system_ticket_response::Outcome;
+    match outcome {
+        InvalidateOutcome::Invalidated => Outcome::Invalidated,
+        InvalidateOutcome::NotCurrent => Outcome::NotCurrent,
+        InvalidateOutcome::TooRecent => Outcome::TooRecent,
+    }
+}
+
+pub(super) fn access_token(answer: &AccessTokenAnswer) -> proto::RefreshAccessTokenResponse {
+    proto::RefreshAccessTokenResponse {
+        access_token: answer.access_token.expose().to_owned(),
+        expire_time: Some(timestamp(answer.expire_time)),
+    }
+}
+
+fn refresh_warning(warning: &RefreshWarning) -> proto::RefreshWarning {
+    proto::RefreshWarning {
+        reason: status::ticket_reason(&warning.error).to_owned(),
+        failed_attempts: warning.failed_attempts,
+        last_failure_time: Some(timestamp(warning.last_failure)),
+        next_attempt_time: Some(timestamp(warning.next_attempt)),
+    }
+}
+
+fn tenant_state(state: TenantState) -> proto::TenantState {
+    match state {
+        TenantState::Unknown => proto::TenantState::Unspecified,
+        TenantState::Provisioning => proto::TenantState::Provisioning,
+        TenantState::Running => proto::TenantState::Running,
+        TenantState::Deleted => proto::TenantState::Deleted,
+        TenantState::Suspended => proto::TenantState::Suspended,
+        TenantState::OnlineMaintenance => proto::TenantState::OnlineMaintenance,
+        TenantState::OfflineMaintenance => proto::TenantState::OfflineMaintenance,
+        TenantState::ProvisioningFailed => proto::TenantState::ProvisioningFailed,
+        TenantState::Deleting => proto::TenantState::Deleting,
+        TenantState::DeleteFailed => proto::TenantState::DeleteFailed,
+        TenantState::MigrationPending => proto::TenantState::MigrationPending,
+    }
+}
+
+/// The wire counts nanoseconds forward from whole seconds, jiff towards zero: they differ before 1970.
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    let nanos = time.subsec_nanosecond();
+    if nanos < 0 {
+        prost_types::Timestamp { seconds: time.as_second() - 1, nanos: nanos + 1_000_000_000 }
+    } else {
+        prost_types::Timestamp { seconds: time.as_second(), nanos }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn min_validity_is_absent_or_a_sound_duration() {
+        let of = |seconds, nanos| min_validity(Some(prost_types::Duration { seconds, nanos }));
+        assert_eq!(min_validity(None), Ok(Duration::ZERO));
+        assert_eq!(of(1, 500_000_000), Ok(Duration::from_millis(1_500)));
+        assert_eq!(of(315_576_000_000, 0), Ok(Duration::from_hours(87_660_000)));
+        for (seconds, nanos) in [
+            (-1, 0),
+            (0, -1),
+            (1, -1),
+            (-1, 1),
+            (0, 1_000_000_000),
+            (315_576_000_001, 0),
+            (i64::MIN, i32::MIN),
+            (i64::MAX, i32::MAX),
+        ] {
+            assert_eq!(of(seconds, nanos), Err(InvalidRequest::MinValidity), "{seconds} {nanos}");
+        }
+    }
+
+    #[test]
+    fn pages_have_bounds() {
+        assert_eq!(page_size(0), Ok(100));
+        assert_eq!(page_size(7), Ok(7));
+        assert_eq!(page_size(i32::MAX), Ok(1_000));
+        assert_eq!(page_size(-1), Err(InvalidRequest::PageSize));
+    }
+
+    #[test]
+    fn a_page_token_leads_to_the_tenant_after_it_and_the_last_page_has_none() {
+        let registered = |name: &str| Tenant {
+            context_identifier: name.parse().unwrap(),
+            system_user_token: SystemUserToken::new("x"),
+            source: TenantSource::Database,
+            serial: None,
+            webapi_url: None,
+            create_time: None,
+            update_time: None,
+        };
+        let first = page(vec![registered("Cust1"), registered("Cust2"), registered("Cust3")], 2);
+        assert_eq!(first.tenants.len(), 2);
+        assert_eq!(page_token(&first.next_page_token), Ok(Some("Cust2".parse().unwrap())));
+        assert_eq!(page(vec![registered("Cust3")], 2).next_page_token, "");
+        assert_eq!(page(vec![registered("Cust3"), registered("Cust4")], 2).next_page_token, "");
+        for wrong in ["Cust2", "Q3VzdDI=", "//..", "AA", "\u{1f600}"] {
+            assert_eq!(page_token(wrong), Err(InvalidRequest::PageToken), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn times_of_either_sign_keep_their_value(seconds in -60_000_000_000_i64..250_000_000_000, nanos in 0..1_000_000_000_i32) {
+            let time = Timestamp::from_nanosecond(i128::from(seconds) * 1_000_000_000 + i128::from(nanos)).unwrap();
+            prop_assert_eq!(timestamp(time), prost_types::Timestamp { seconds, nanos });
+        }
+
+        #[test]
+        fn no_page_token_panics(token in ".{0,60}") {
+            let _ = page_token(&token);
+        }
+    }
+}

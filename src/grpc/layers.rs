@@ -1,0 +1,74 @@
+//! What surrounds every call, outermost first: a span that ends with the call's status, load shedding, the deadline.
+//!
+//! A refusal of an inner layer passes through the span like any other answer. What hyper refuses by itself, headers that
+//! are too long, reaches no layer.
+
+mod deadline;
+mod held;
+mod load_shed;
+mod log_pace;
+mod span;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt;
+use tonic::Status;
+use tonic::body::Body;
+use tonic_types::StatusExt;
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+use self::deadline::Deadline;
+pub use self::held::{held_by_body, is_stream};
+use self::load_shed::LoadShed;
+pub use self::log_pace::LogPace;
+use self::span::CallSpan;
+pub use self::span::{code_name, record_tenant};
+use super::{Calls, status};
+use crate::clock::Clock;
+
+/// What the layers hold calls to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many calls may be answered at once; more are refused.
+    pub max_calls: usize,
+    /// The longest a call may take, whatever deadline its caller sets.
+    pub request_timeout: Duration,
+}
+
+/// Puts the layers around `calls`.
+pub fn around(calls: Calls, limits: Limits, clock: Arc<dyn Clock>) -> Calls {
+    let told = calls.map_response(in_our_words);
+    let timed = Deadline::new(told, limits.request_timeout, Arc::clone(&clock));
+    let bounded = LoadShed::new(timed, limits.max_calls);
+    BoxCloneSyncService::new(CallSpan::new(bounded, clock))
+}
+
+/// Replaces the status of a refusal that is not ours. What else it says in headers, such as the encodings that are
+/// accepted, stays.
+fn in_our_words(mut response: Response<Body>) -> Response<Body> {
+    let foreign = Status::from_header_map(response.headers());
+    let Some(ours) = foreign.as_ref().and_then(status::in_our_words) else {
+        return response.map(|body| {
+            Body::new(body.map_frame(|mut frame| {
+                frame.trailers_mut().map(without_foreign_words);
+                frame
+            }))
+        });
+    };
+    let (parts, _) = ours.into_http::<Body>().into_parts();
+    response.headers_mut().extend(parts.headers);
+    response.extensions_mut().extend(parts.extensions);
+    response
+}
+
+/// A stream is refused at its end. Reflection does it in words that repeat the symbol or file asked for, which may be
+/// anything: they are neither sent nor logged.
+fn without_foreign_words(trailers: &mut HeaderMap) {
+    let status = Status::from_header_map(trailers);
+    if status.is_some_and(|status| status.get_details_error_info().is_none()) {
+        trailers.remove(Status::GRPC_MESSAGE);
+    }
+}

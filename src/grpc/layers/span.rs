@@ -1,0 +1,352 @@
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::error::Error;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tower::Service;
+use tracing::field::Empty;
+use tracing::{Instrument, Level, Span};
+
+use super::log_pace::LogPace;
+use crate::clock::Clock;
+use crate::grpc::{FILE_DESCRIPTOR_SETS, status};
+use crate::identifiers::ContextIdentifier;
+
+/// A path that is no method of ours. Whatever it says stays out of names and labels.
+const OTHER: &str = "_OTHER";
+const FAILED: &str = "call failed";
+const REFUSED: &str = "call refused";
+
+/// Gives every call a span with OpenTelemetry's attributes, and logs failed calls with their cause: of each reason one a
+/// second, the others at DEBUG.
+#[derive(Clone, Debug)]
+pub(super) struct CallSpan<S> {
+    inner: S,
+    methods: Arc<HashSet<String>>,
+    pace: Arc<LogPace>,
+}
+
+/// Notes in the call's span which tenant it is about.
+pub fn record_tenant(context_identifier: ContextIdentifier) {
+    Span::current().record("superoffice.context_identifier", context_identifier.as_str());
+}
+
+/// A code's name in the gRPC specification.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+impl<S> CallSpan<S> {
+    pub(super) fn new(inner: S, clock: Arc<dyn Clock>) -> Self {
+        Self { inner, methods: Arc::new(methods()), pace: Arc::new(LogPace::new(clock)) }
+    }
+}
+
+impl<S> Service<Request<Body>> for CallSpan<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path().trim_start_matches('/');
+        let method = self.methods.get(path).map_or(OTHER, String::as_str);
+        let mut call = Call::begin(method, Arc::clone(&self.pace));
+        let inner = call.span.in_scope(|| self.inner.call(request));
+        // Nothing that the call has to itself is looked at after a panic, and nothing shared stays locked.
+        let answer = AssertUnwindSafe(inner).catch_unwind().instrument(call.span.clone());
+        Box::pin(async move {
+            let response = answer.await.unwrap_or_else(|_panic| Ok(status::panicked().into_http()))?;
+            Ok(match status_of_head(&response) {
+                Some(status) => {
+                    call.end(&status);
+                    response
+                }
+                None => response.map(|body| call.end_with(body)),
+            })
+        })
+    }
+}
+
+/// The status of a call that is answered by its headers alone. Ours come with their cause, as an extension.
+fn status_of_head(response: &Response<Body>) -> Option<Status> {
+    response.extensions().get::<Status>().cloned().or_else(|| Status::from_header_map(response.headers()))
+}
+
+/// A call under way. Dropped before it has ended, it was given up by the caller or cut with its connection.
+#[derive(Debug)]
+struct Call {
+    span: Span,
+    pace: Arc<LogPace>,
+    ended: bool,
+}
+
+impl Call {
+    fn begin(method: &str, pace: Arc<LogPace>) -> Self {
+        // A filter drops spans like events: at this level it drops none, and every line says which call it is about.
+        let span = tracing::error_span!(
+            "call",
+            otel.name = method,
+            otel.kind = "server",
+            otel.status_code = Empty,
+            rpc.system.name = "grpc",
+            rpc.method = method,
+            rpc.response.status_code = Empty,
+            "error.type" = Empty,
+            superoffice.context_identifier = Empty,
+        );
+        Self { span, pace, ended: false }
+    }
+
+    /// Ends the call when the trailers of `body` have passed.
+    fn end_with(mut self, body: Body) -> Body {
+        Body::new(body.map_frame(move |frame| {
+            if let Some(status) = frame.trailers_ref().and_then(Status::from_header_map) {
+                self.end(&status);
+            }
+            frame
+        }))
+    }
+
+    fn end(&mut self, status: &Status) {
+        self.ended = true;
+        let code = code_name(status.code());
+        self.span.record("rpc.response.status_code", code);
+        if status.code() == Code::Ok {
+            return;
+        }
+        let (level, event) = severity(status.code());
+        if event == FAILED {
+            // By OpenTelemetry's rules a span counts as failed only when the server is answerable for it.
+            self.span.record("error.type", code);
+            self.span.record("otel.status_code", "ERROR");
+        }
+        let _entered = self.span.enter();
+        let reason = status.get_details_error_info().map(|info| info.reason);
+        let reason = reason.as_deref().unwrap_or(code);
+        let Some(unlogged) = self.pace.admit(reason) else {
+            tracing::debug!(code, reason, cause = causes(status), "{event}");
+            return;
+        };
+        let cause = causes(status);
+        match level {
+            Level::ERROR => tracing::error!(code, reason, cause, unlogged, "{event}"),
+            Level::WARN => tracing::warn!(code, reason, cause, unlogged, "{event}"),
+            _ => tracing::info!(code, reason, cause, unlogged, "{event}"),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(&Status::cancelled("the caller gave up or its connection was cut"));
+        }
+    }
+}
+
+/// How loudly a call's end is told, and in which words.
+fn severity(code: Code) -> (Level, &'static str) {
+    match code {
+        Code::Internal | Code::Unknown | Code::DataLoss => (Level::ERROR, FAILED),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Unimplemented => (Level::WARN, FAILED),
+        Code::ResourceExhausted => (Level::WARN, REFUSED),
+        _ => (Level::INFO, REFUSED),
+    }
+}
+
+/// The error behind a status and what caused that, or the status's message when it came without.
+fn causes(status: &Status) -> String {
+    let mut cause = status.source();
+    let mut text = cause.map_or_else(|| status.message().to_owned(), ToString::to_string);
+    while let Some(deeper) = cause.and_then(Error::source) {
+        text.push_str(": ");
+        text.push_str(&deeper.to_string());
+        cause = Some(deeper);
+    }
+    text
+}
+
+/// Every method that may be served, as `package.Service/Method`.
+fn methods() -> HashSet<String> {
+    let sets = FILE_DESCRIPTOR_SETS.iter().filter_map(|set| FileDescriptorSet::decode(*set).ok());
+    let mut methods = HashSet::new();
+    for file in sets.flat_map(|set| set.file) {
+        for service in &file.service {
+            for method in &service.method {
+                methods.insert(format!("{}.{}/{}", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    methods
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::Mutex;
+
+    use jiff::Timestamp;
+    use serde_json::Value;
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::credentials::TicketError;
+
+    const CANARY: &str = "canary-3f9a61c2";
+
+    /// Collects what a subscriber writes.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn lines(&self) -> Vec<Value> {
+            let bytes = self.0.lock().unwrap();
+            bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+        }
+    }
+
+    /// What is logged of a call to `path` that `answer` answers.
+    async fn logged(path: &str, answer: impl Fn() -> Option<Status> + Clone + Send + 'static) -> Vec<Value> {
+        logged_of(1, path, answer).await
+    }
+
+    /// What is logged of so many calls at the same moment.
+    async fn logged_of(
+        calls: usize,
+        path: &str,
+        answer: impl Fn() -> Option<Status> + Clone + Send + 'static,
+    ) -> Vec<Value> {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let _subscribed = tracing::subscriber::set_default(subscriber);
+        let handler = service_fn(move |_request: Request<Body>| {
+            let answer = answer();
+            async move {
+                record_tenant("Cust12345".parse().unwrap());
+                let Some(status) = answer else { return std::future::pending().await };
+                Ok::<_, Infallible>(status.into_http())
+            }
+        });
+        let service = CallSpan::new(handler, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
+        for _ in 0..calls {
+            let mut call = service.clone().oneshot(Request::post(path).body(Body::empty()).unwrap());
+            let _answered = futures_util::poll!(&mut call);
+            drop(call);
+        }
+        log.lines()
+    }
+
+    #[tokio::test]
+    async fn a_failed_call_is_logged_once_with_its_cause_method_and_tenant() {
+        let path = "/superoffice.ticket.v1.TicketService/GetSystemTicket";
+        let lines = logged(path, || Some(TicketError::Internal(CANARY.to_owned()).into())).await;
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["fields"]["code"], "INTERNAL");
+        assert_eq!(line["fields"]["cause"], format!("an internal fault: {CANARY}"));
+        assert_eq!(line["span"]["rpc.method"], "superoffice.ticket.v1.TicketService/GetSystemTicket");
+        assert_eq!(line["span"]["rpc.response.status_code"], "INTERNAL");
+        assert_eq!(line["span"]["error.type"], "INTERNAL");
+        assert_eq!(line["span"]["superoffice.context_identifier"], "Cust12345");
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_and_logged_as_a_fault() {
+        let handler = service_fn(|_request: Request<Body>| async move {
+            assert!(CANARY.is_empty(), "{CANARY}");
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        });
+        let service = CallSpan::new(handler, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
+        let answer = service.oneshot(Request::post("/x").body(Body::empty()).unwrap()).await.unwrap();
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        assert_eq!(status.code(), Code::Internal);
+        assert_eq!(status.get_details_error_info().unwrap().reason, "INTERNAL");
+        assert!(!format!("{answer:?}").contains(CANARY), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn an_overload_does_not_flood_the_log() {
+        let lines = logged_of(1_000, "/grpc.health.v1.Health/Check", || Some(status::overloaded())).await;
+        let [line] = lines.as_slice() else { panic!("{} lines", lines.len()) };
+        assert_eq!((&line["level"], &line["fields"]["reason"]), (&"WARN".into(), &"OVERLOADED".into()));
+    }
+
+    #[tokio::test]
+    async fn a_path_that_is_no_method_of_ours_is_not_repeated() {
+        let lines = logged(&format!("/{CANARY}/x"), || Some(Status::unimplemented(""))).await;
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!(line["span"]["rpc.method"], OTHER);
+        assert!(!line.to_string().contains("canary"), "{line}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_given_up_counts_as_cancelled_and_a_good_one_is_not_logged() {
+        let lines = logged("/grpc.health.v1.Health/Check", || None).await;
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!(line["span"]["rpc.response.status_code"], "CANCELLED");
+        assert_eq!(logged("/grpc.health.v1.Health/Check", || Some(Status::new(Code::Ok, ""))).await, [] as [Value; 0]);
+    }
+
+    #[test]
+    fn methods_of_every_service_are_known() {
+        let methods = methods();
+        for known in [
+            "superoffice.ticket.v1.TicketService/GetSystemTicket",
+            "superoffice.ticket.v1.TenantService/ListTenants",
+            "grpc.health.v1.Health/Check",
+            "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        ] {
+            assert!(methods.contains(known), "{known} in {methods:?}");
+        }
+        assert_eq!(methods.len(), 3 + 4 + 2 + 2, "{methods:?}");
+    }
+}

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::convert;
+use super::layers::record_tenant;
+use super::proto::{
+    DeleteTenantRequest, DeleteTenantResponse, GetTenantRequest, GetTenantResponse, ListTenantsRequest,
+    ListTenantsResponse, PutTenantRequest, PutTenantResponse, tenant_service_server,
+};
+use crate::clock::Clock;
+use crate::credentials::{SystemTickets, TicketError};
+use crate::store::Tenants;
+
+/// Administers tenants. What it changes holds for the next call already; other replicas and what is changed elsewhere
+/// are told by way of the store.
+#[derive(Clone, Debug)]
+pub struct TenantService {
+    tenants: Arc<dyn Tenants>,
+    tickets: SystemTickets,
+    clock: Arc<dyn Clock>,
+}
+
+impl TenantService {
+    /// Administers these.
+    pub fn new(tenants: Arc<dyn Tenants>, tickets: SystemTickets, clock: Arc<dyn Clock>) -> Self {
+        Self { tenants, tickets, clock }
+    }
+}
+
+#[async_trait]
+impl tenant_service_server::TenantService for TenantService {
+    async fn put_tenant(&self, request: Request<PutTenantRequest>) -> Result<Response<PutTenantResponse>, Status> {
+        let PutTenantRequest { context_identifier, system_user_token, accept_serial } = request.into_inner();
+        let system_user_token = convert::system_user_token(system_user_token)?;
+        let context_identifier = convert::context_identifier(&context_identifier)?;
+        record_tenant(context_identifier);
+        // What is there may be unreadable: putting the tenant sets it right, or says why it cannot.
+        let before = self.tenants.find(context_identifier).await.ok().flatten();
+        let now = self.clock.now();
+        let tenant = self.tenants.put(context_identifier, system_user_token, accept_serial, now).await?;
+        if before.is_some_and(|before| before.system_user_token == tenant.system_user_token) && !accept_serial {
+            self.tickets.pardon(context_identifier);
+        } else {
+            self.tickets.forget(context_identifier);
+        }
+        Ok(Response::new(PutTenantResponse { tenant: Some(convert::tenant(tenant)) }))
+    }
+
+    async fn get_tenant(&self, request: Request<GetTenantRequest>) -> Result<Response<GetTenantResponse>, Status> {
+        let context_identifier = convert::context_identifier(&request.get_ref().context_identifier)?;
+        record_tenant(context_identifier);
+        let tenant = self.tenants.find(context_identifier).await?.ok_or(TicketError::NotRegistered)?;
+        Ok(Response::new(GetTenantResponse { tenant: Some(convert::tenant(tenant)) }))
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<ListTenantsRequest>,
+    ) -> Result<Response<ListTenantsResponse>, Status> {
+        let ListTenantsRequest { page_size, page_token } = request.into_inner();
+        let page_size = convert::page_size(page_size)?;
+        let after = convert::page_token(&page_token)?;
+        // One more than the page holds tells whether another page follows.
+        let tenants = self.tenants.list(after, page_size + 1).await?;
+        Ok(Response::new(convert::page(tenants, page_size)))
+    }
+
+    async fn delete_tenant(
+        &self,
+        request: Request<DeleteTenantRequest>,
+    ) -> Result<Response<DeleteTenantResponse>, Status> {
+        let context_identifier = convert::context_identifier(&request.get_ref().context_identifier)?;
+        record_tenant(context_identifier);
+        if !self.tenants.delete(context_identifier).await? {
+            return Err(TicketError::NotRegistered.into());
+        }
+        self.tickets.forget(context_identifier);
+        Ok(Response::new(DeleteTenantResponse {}))
+    }
+}
