@@ -18,5 +18,6 @@ pub mod crypto;
 pub mod grpc;
 pub mod identifiers;
 pub mod random;
+pub mod server;
 pub mod store;
 pub mod superoffice;

@@ -1,0 +1,308 @@
+//! The composition root: builds the parts, connects them, serves, and stops in order.
+
+mod connection;
+mod drain;
+mod health;
+mod listener;
+mod per_ip;
+mod preface;
+mod settings;
+mod signals;
+mod stop;
+mod tasks;
+#[cfg(test)]
+mod wire_tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
+use tokio_util::sync::DropGuard;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use tower::util::BoxCloneSyncService;
+use tracing::{error, info};
+
+use self::connection::Connections;
+use self::drain::Steps;
+use self::health::Health;
+use self::listener::Caps;
+use self::stop::Phases;
+use self::tasks::Tasks;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::credentials::{AccessTokens, Exchange, SystemTickets};
+use crate::crypto::{Fingerprinter, KeyedHasher, RandomnessError};
+use crate::grpc::{self, TenantService, TicketService, layers};
+use crate::identifiers::ContextIdentifier;
+use crate::random::{Random, SystemRandom};
+use crate::store::{Store, StoreError};
+use crate::superoffice::{SetupError, SuperOffice};
+
+pub use self::settings::Settings;
+pub use self::signals::Signals;
+pub use self::stop::Stop;
+
+/// A probe asks and is done: so old, a connection to the health port only takes the place of another.
+const PROBE_AGE: Duration = Duration::from_secs(15);
+
+/// A running server. Dropped, it stops at once.
+#[derive(Debug)]
+pub struct Server {
+    addresses: Addresses,
+    stop: Stop,
+    running: JoinHandle<Result<(), ServeError>>,
+    _abort_on_drop: DropGuard,
+}
+
+/// Where a server listens: with the ports it was given, when it asked for any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Callers connect here.
+    pub grpc: SocketAddr,
+    /// Kubelets ask here.
+    pub health: SocketAddr,
+}
+
+/// What a server takes from its process, so that a test can hand it something else.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Jitter.
+    pub random: Arc<dyn Random>,
+}
+
+/// Why a server did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Callers would be served on an address that others can reach.
+    #[error(
+        "server.address is {address}, which is not on the loopback interface: whoever can connect gets tickets, \
+         because callers are not identified yet; use 127.0.0.1 or [::1]"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// An address cannot be listened on.
+    #[error("{setting} {address} cannot be listened on")]
+    Listen {
+        /// The setting that has it.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("the store cannot be opened")]
+    Store(#[from] StoreError),
+    /// The client of SuperOffice's side cannot be built.
+    #[error("the client of SuperOffice cannot be built")]
+    SuperOffice(#[from] SetupError),
+    /// The operating system gives no random numbers.
+    #[error("no key can be drawn")]
+    Randomness(#[from] RandomnessError),
+    /// The services cannot be described to reflection.
+    #[error("the reflection service cannot be built")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Why a server ended other than by draining.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Something that runs as long as the server has ended. The server drained, rather than run on without it.
+    #[error("the {0} ended by itself: this is a fault of ticketd, its log has more")]
+    TaskEnded(&'static str),
+    /// It was asked to stop at once.
+    #[error("aborted: calls under way were cut")]
+    Aborted,
+}
+
+impl Server {
+    /// Starts a server with the machine's clock.
+    pub async fn bind(config: Config) -> Result<Self, BindError> {
+        Self::bind_with(config, Process { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }).await
+    }
+
+    /// Starts a server. Health answers as soon as its address is bound, and says ready when calls can be answered.
+    pub async fn bind_with(config: Config, process: Process) -> Result<Self, BindError> {
+        let Config { superoffice, signing_keys, tickets, store, server: settings, telemetry: _ } = config;
+        let Process { clock, random } = process;
+        if !settings.address.ip().is_loopback() {
+            return Err(BindError::NotLoopback { address: settings.address });
+        }
+        let (grpc_listener, grpc_address) = listen("server.address", settings.address).await?;
+        let (health_listener, health_address) = listen("server.health_address", settings.health_address).await?;
+
+        let stop = Stop::default();
+        let abort_on_drop = stop.abort_on_drop();
+        let mut tasks = Tasks::default();
+        let limits = layers::Limits { max_calls: settings.max_calls, request_timeout: settings.request_timeout };
+        let connections = |routes: Routes, max_age, phases: Phases| Connections {
+            calls: layers::around(BoxCloneSyncService::new(routes.prepare()), limits, Arc::clone(&clock)),
+            max_calls: settings.max_calls_per_connection,
+            max_age,
+            phases,
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+        };
+
+        let health = Health::new().await;
+        let probe_age = settings.max_connection_age.min(PROBE_AGE);
+        let probes = connections(Routes::new(health.for_kubelets()), probe_age, stop.phases());
+        let caps = Caps { connections: settings.max_connections, per_ip: settings.max_connections_per_ip };
+        let serving = listener::serve(health_listener, caps, probes, TaskTracker::new());
+        tasks.spawn("health listener", serving);
+
+        let store = Store::open(&store, Arc::clone(&clock)).await?;
+        let tenants = Arc::clone(&store.tenants);
+        let fingerprinter = Fingerprinter::new(&superoffice.client_secret);
+        let superoffice = Arc::new(SuperOffice::new(superoffice, Arc::clone(&clock), Arc::clone(&random))?);
+        let exchange = Exchange::new(
+            tickets.clone(),
+            Arc::clone(&superoffice),
+            Arc::clone(&tenants),
+            signing_keys,
+            fingerprinter,
+            Arc::clone(&clock),
+            Arc::clone(&random),
+        );
+        let hasher = KeyedHasher::random()?;
+        let access_tokens = AccessTokens::new(&tickets, superoffice, hasher, Arc::clone(&clock), Arc::clone(&random));
+        let system_tickets = SystemTickets::new(tickets, exchange, Arc::clone(&clock), Arc::clone(&random));
+        tasks.spawn("renewal of tickets", system_tickets.clone().run_renewals());
+        tasks.spawn("watch over the store", store.watch_ended());
+        tasks.spawn("watch over changed tenants", forget_changed(store.changes(), system_tickets.clone()));
+
+        let tenant_service = TenantService::new(tenants, system_tickets.clone(), Arc::clone(&clock));
+        let ticket_service = TicketService::new(system_tickets, access_tokens);
+        let mut routes = grpc::routes(ticket_service, tenant_service).add_service(health.for_callers());
+        if settings.reflection {
+            routes = with_reflection(routes)?;
+        }
+        let phases = stop.phases();
+        let open = TaskTracker::new();
+        let callers = connections(routes, settings.max_connection_age, phases.clone());
+        // All callers have the loopback interface's address.
+        let caps = Caps { connections: settings.max_connections, per_ip: 0 };
+        let serving = listener::serve(grpc_listener, caps, callers, open.clone());
+        tasks.spawn("listener", serving);
+
+        health.ready().await;
+        let addresses = Addresses { grpc: grpc_address, health: health_address };
+        info!(address = %addresses.grpc, health_address = %addresses.health, "serving");
+        let steps = Steps { delay: settings.drain_delay, timeout: settings.drain_timeout };
+        let parts = Parts { tasks, health, phases, open, store, steps, clock };
+        let running = tokio::spawn(run(parts, stop.clone()));
+        Ok(Self { addresses, stop, running, _abort_on_drop: abort_on_drop })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Asks it to stop, from anywhere.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// From now on signals ask it to stop: the first drains, the second aborts.
+    pub fn stop_on(&self, mut signals: Signals) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            loop {
+                signals.asked_to_stop().await;
+                stop.request();
+            }
+        });
+    }
+
+    /// Waits until it has stopped, which it does when asked or when a part of it has ended.
+    pub async fn join(mut self) -> Result<(), ServeError> {
+        (&mut self.running).await.unwrap_or(Err(ServeError::TaskEnded("supervisor")))
+    }
+
+    /// Drains and waits until it has stopped.
+    pub async fn shutdown(self) -> Result<(), ServeError> {
+        self.stop.request();
+        self.join().await
+    }
+}
+
+/// What a running server consists of.
+struct Parts {
+    tasks: Tasks,
+    health: Health,
+    phases: Phases,
+    /// The connections of callers.
+    open: TaskTracker,
+    store: Store,
+    steps: Steps,
+    clock: Arc<dyn Clock>,
+}
+
+/// Runs until the server is asked to stop or a part of it ends, then drains; an abort ends either.
+async fn run(parts: Parts, stop: Stop) -> Result<(), ServeError> {
+    let Parts { mut tasks, health, phases, open, store, steps, clock } = parts;
+    let run_and_drain = async {
+        let end = tokio::select! {
+            () = stop.asked() => Ok(()),
+            name = tasks.first_to_end() => Err(ServeError::TaskEnded(name)),
+        };
+        if let Err(error) = end {
+            error!(%error, "a part of the server has ended");
+        }
+        drain::drain(steps, &health, &phases, &open, &*clock).await;
+        end
+    };
+    let end = tokio::select! {
+        biased;
+        () = stop.aborted() => Err(ServeError::Aborted),
+        end = run_and_drain => end,
+    };
+    phases.cut.cancel();
+    open.close();
+    open.wait().await;
+    store.close().await;
+    end
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |source| BindError::Listen { setting, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn with_reflection(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {
+    let builder = || {
+        let none = tonic_reflection::server::Builder::configure();
+        grpc::FILE_DESCRIPTOR_SETS.iter().fold(none, |builder, set| builder.register_encoded_file_descriptor_set(set))
+    };
+    Ok(routes
+        .add_service(builder().build_v1()?.max_decoding_message_size(grpc::MAX_MESSAGE))
+        .add_service(builder().build_v1alpha()?.max_decoding_message_size(grpc::MAX_MESSAGE)))
+}
+
+/// Drops what is kept about tenants whose system user token changed or that went away.
+async fn forget_changed(mut changes: Receiver<ContextIdentifier>, tickets: SystemTickets) {
+    loop {
+        match changes.recv().await {
+            Ok(context_identifier) => tickets.forget(context_identifier),
+            // More changed at once than the channel holds, and which is lost.
+            Err(RecvError::Lagged(_)) => tickets.forget_all(),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
