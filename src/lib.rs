@@ -12,7 +12,9 @@
 //! the tenant's one exchange, which reads `store`, signs with `crypto`, asks `superoffice`, verifies with `crypto` and
 //! keeps the ticket. `docs/architecture.md` walks one call through the files.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod credentials;
 pub mod crypto;
 pub mod grpc;
@@ -21,3 +23,4 @@ pub mod random;
 pub mod server;
 pub mod store;
 pub mod superoffice;
+pub mod telemetry;

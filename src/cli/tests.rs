@@ -1,0 +1,375 @@
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::CommandFactory;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::*;
+use crate::grpc::proto::ticket_service_server::{TicketService, TicketServiceServer};
+use crate::grpc::proto::{
+    GetSystemTicketRequest, GetSystemTicketResponse, InvalidateSystemTicketRequest, InvalidateSystemTicketResponse,
+    RefreshAccessTokenRequest, RefreshAccessTokenResponse, SystemTicket, TenantState,
+};
+
+const STRONG_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/selfmade2048.pkcs8.pem");
+const WEAK_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/selfmade1024.pkcs8.pem");
+const JWT: &[u8] = include_bytes!("../../tests/fixtures/verify/system-user.jwt");
+const JWKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/verify/jwks.json");
+
+/// What came of a command.
+struct Outcome {
+    failure: Option<Failure>,
+    output: String,
+    errors: String,
+}
+
+impl Outcome {
+    fn succeeded(self) -> String {
+        assert!(self.failure.is_none(), "{:?}", self.failure);
+        self.output
+    }
+
+    fn failed(self) -> String {
+        assert_eq!(self.output, "");
+        match self.failure {
+            Some(Failure::Failed(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn misused(self) -> String {
+        assert_eq!(self.output, "");
+        match self.failure {
+            Some(Failure::Usage(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn ticketd(arguments: &[&str], input: &[u8]) -> Outcome {
+    ticketd_in(&Terminal::No, arguments, input)
+}
+
+enum Terminal {
+    Yes,
+    No,
+}
+
+fn ticketd_in(terminal: &Terminal, arguments: &[&str], mut input: &[u8]) -> Outcome {
+    let arguments = Arguments::try_parse_from([&["ticketd"], arguments].concat()).unwrap();
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let mut console = Console {
+        input: &mut input,
+        output: &mut output,
+        errors: &mut errors,
+        output_is_terminal: matches!(terminal, Terminal::Yes),
+        environment: Vec::<(OsString, OsString)>::new(),
+    };
+    let failure = execute(arguments, &mut console).err();
+    Outcome { failure, output: String::from_utf8(output).unwrap(), errors: String::from_utf8(errors).unwrap() }
+}
+
+/// A directory with a configuration that works.
+fn configured() -> (TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    let root = directory.path();
+    fs::write(root.join("client-secret"), "c4nary5ecret").unwrap();
+    fs::set_permissions(root.join("client-secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let config = format!(
+        "[superoffice]\nenvironment = \"sod\"\nclient_id = \"0123456789abcdef\"\nclient_secret_file = {:?}\nsigning_key_files = [{WEAK_KEY:?}]\n[store]\nurl = \"sqlite://{}\"\n",
+        root.join("client-secret"),
+        root.join("ticketd.db").display(),
+    );
+    let file = root.join("ticketd.toml");
+    fs::write(&file, config).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (directory, file)
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn no_option_takes_a_secret_as_its_value() {
+    fn check(command: &clap::Command) {
+        for argument in command.get_arguments().filter(|argument| argument.get_action().takes_values()) {
+            let name = argument.get_id().as_str();
+            let sounds_secret =
+                ["secret", "token", "passphrase", "password", "jwt", "key"].iter().any(|word| name.contains(word));
+            assert!(!sounds_secret || name.ends_with("_file"), "{} {name}", command.get_name());
+        }
+        command.get_subcommands().for_each(check);
+    }
+    check(&Arguments::command());
+}
+
+#[test]
+fn every_command_shows_an_example_of_itself() {
+    fn check(command: &mut clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        let subcommands: Vec<_> = command.get_subcommands_mut().collect();
+        if subcommands.is_empty() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:\n") && help.contains(path.trim()), "{path}:\n{help}");
+            assert!(help.lines().all(|line| line.len() <= 120 || line.starts_with("Usage: ")), "{path}:\n{help}");
+        } else {
+            for command in subcommands {
+                check(command, &path);
+            }
+        }
+    }
+    let mut arguments = Arguments::command();
+    arguments.build();
+    check(&mut arguments, "");
+}
+
+#[test]
+fn a_configuration_is_checked() {
+    let (directory, config) = configured();
+    let outcome = ticketd(&["check-config", "--config", &config], b"");
+    assert!(outcome.errors.contains("ticketd: warning: superoffice.signing_key_files: "), "{}", outcome.errors);
+    assert!(outcome.errors.contains("has 1024 bits"), "{}", outcome.errors);
+    assert!(outcome.succeeded().starts_with("The configuration is good.\n"));
+
+    let wrong = directory.path().join("wrong.toml");
+    fs::write(&wrong, "[superoffice]\nenvironment = \"prod\"\n[tickets]\nlifetime = 6\n").unwrap();
+    let message = ticketd(&["check-config", "--config", wrong.to_str().unwrap()], b"").misused();
+    assert!(message.lines().count() >= 5, "{message}");
+    assert!(message.contains("superoffice.environment (line 2): expected "), "{message}");
+}
+
+#[test]
+fn tenants_are_administered_and_their_tokens_never_shown() {
+    let (_directory, config) = configured();
+    let tenants = |arguments: &[&str], input: &[u8]| {
+        let outcome = ticketd(&[&["tenants"], arguments, &["--config", &config]].concat(), input);
+        let all = format!("{}{}{:?}", outcome.output, outcome.errors, outcome.failure);
+        assert!(!all.contains("c4nary"), "{all}");
+        outcome
+    };
+    let put = tenants(&["put", "Cust1", "--token-file", "-"], b"App c4nary-1\n");
+    assert_eq!(put.succeeded(), "Cust1 is registered\n");
+    tenants(&["put", "Customer22", "--token-file", "-", "--accept-serial"], b"App c4nary-2\r\n").succeeded();
+
+    let list = tenants(&["list"], b"").succeeded();
+    let lines: Vec<_> = list.lines().collect();
+    assert!(lines[0].starts_with("TENANT      SOURCE    SERIAL  UPDATED"), "{list}");
+    assert!(lines[1].starts_with("Cust1       database  -       2"), "{list}");
+    assert!(lines[2].starts_with("Customer22  database  -       2"), "{list}");
+    let list: Value = serde_json::from_str(&tenants(&["list", "--json"], b"").succeeded()).unwrap();
+    assert_eq!(list[1]["context_identifier"], "Customer22");
+
+    assert!(tenants(&["show", "cust1"], b"").succeeded().starts_with("tenant:   Cust1\nsource:   database\n"));
+    assert_eq!(tenants(&["delete", "Cust1"], b"").succeeded(), "Cust1 is deleted\n");
+    assert_eq!(tenants(&["delete", "Cust1"], b"").failed(), "Cust1 is not registered");
+    assert_eq!(tenants(&["show", "Cust1"], b"").failed(), "Cust1 is not registered");
+    tenants(&["put", "Cust3", "--token-file", "-"], b"\n").failed();
+    tenants(&["put", "Cust3", "--token-file", "-"], b"App c4nary-1.202601010000.sig").failed();
+    let missing = tenants(&["put", "Cust3", "--token-file", "/nonexistent"], b"").failed();
+    assert!(missing.starts_with("cannot read /nonexistent: "), "{missing}");
+}
+
+#[test]
+fn a_key_is_inspected() {
+    let shown = ticketd(&["keys", "inspect", STRONG_KEY], b"").succeeded();
+    let expected = "format:       PKCS#8 PEM\nbits:         2048\nfingerprint:  ";
+    assert!(shown.starts_with(expected), "{shown}");
+    let shown = ticketd(&["keys", "inspect", "-"], &fs::read(WEAK_KEY).unwrap()).succeeded();
+    assert!(shown.contains("1024 (weak: register one of 2048 or more)"), "{shown}");
+    let refused = ticketd(&["keys", "inspect", "-"], b"c4nary").failed();
+    assert!(refused.starts_with("the private key cannot be read: ") && !refused.contains("c4nary"), "{refused}");
+}
+
+#[test]
+fn a_key_is_converted_to_every_format_and_back() {
+    let directory = TempDir::new().unwrap();
+    let fingerprint = |file: &Path| {
+        ticketd(&["keys", "inspect", file.to_str().unwrap()], b"").succeeded().lines().last().unwrap().to_owned()
+    };
+    for format in ["pkcs8", "pkcs1", "xml"] {
+        let file = directory.path().join(format);
+        let path = file.to_str().unwrap();
+        let convert = ["keys", "convert", STRONG_KEY, "--to", format, "--output", path];
+        assert_eq!(ticketd(&convert, b"").succeeded(), "");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fingerprint(&file), fingerprint(Path::new(STRONG_KEY)));
+        let again = ticketd(&convert, b"").failed();
+        assert!(again.starts_with(&format!("cannot write {path}: ")), "{again}");
+    }
+    let public = ticketd_in(&Terminal::Yes, &["keys", "convert", STRONG_KEY, "--to", "public-pem"], b"").succeeded();
+    assert!(public.starts_with("-----BEGIN PUBLIC KEY-----\n") && public.ends_with("-----END PUBLIC KEY-----\n"));
+    let public = ticketd(&["keys", "convert", STRONG_KEY, "--to", "public-xml"], b"").succeeded();
+    assert!(public.contains("<RSAKeyValue>") && !public.contains("<D>") && public.ends_with('\n'), "{public}");
+}
+
+#[test]
+fn a_private_key_is_not_printed_to_a_terminal() {
+    let convert = ["keys", "convert", STRONG_KEY, "--to", "pkcs8"];
+    ticketd_in(&Terminal::Yes, &convert, b"").misused();
+    assert!(ticketd_in(&Terminal::No, &convert, b"").succeeded().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+}
+
+#[test]
+fn a_jwt_is_verified_and_its_ticket_not_shown() {
+    let directory = TempDir::new().unwrap();
+    let token = directory.path().join("token");
+    fs::write(&token, "Example Application-8k8Q7DmBgo\n").unwrap();
+    let verify = |context_identifier: &str, at: &str, more: &[&str]| {
+        let arguments = [
+            "verify",
+            "--environment",
+            "sod",
+            "--context-identifier",
+            context_identifier,
+            "--system-user-token-file",
+            token.to_str().unwrap(),
+            "--at",
+            at,
+        ];
+        ticketd(&[&arguments, more].concat(), JWT)
+    };
+    let (valid, jwks) = ("2027-01-15T08:00:00Z", ["--jwks", JWKS]);
+    let shown = verify("Cust26759", valid, &jwks).succeeded();
+    let expected = "The JWT is valid.\ntenant:    Cust26759\nserial:    1801550193\nwebapi:    https://sod.superoffice.com/Cust26759/api/\n";
+    assert!(shown.starts_with(expected), "{shown}");
+    assert!(!shown.contains("c4nary"), "{shown}");
+    for (outcome, reason) in [
+        (verify("Cust1", valid, &jwks), "context_identifier_mismatch: "),
+        (verify("Cust26759", "2027-01-15T09:00:00Z", &jwks), "expired: "),
+        (verify("Cust26759", valid, &[]), "signature_invalid: "),
+    ] {
+        let message = outcome.failed();
+        assert!(message.starts_with(reason), "{message}");
+    }
+}
+
+/// What a running ticketd answers about one tenant.
+struct Answers;
+
+#[async_trait::async_trait]
+impl TicketService for Answers {
+    async fn get_system_ticket(
+        &self,
+        request: Request<GetSystemTicketRequest>,
+    ) -> Result<Response<GetSystemTicketResponse>, Status> {
+        assert!(request.metadata().contains_key("grpc-timeout"));
+        let request = request.into_inner();
+        if request.context_identifier != "Cust1" {
+            let details = ErrorDetails::with_error_info("TENANT_MAINTENANCE", "ticketd", HashMap::new())
+                .set_retry_info(Some(Duration::new(5, 1_000_001)))
+                .clone();
+            return Err(Status::with_error_details(Code::Unavailable, "in maintenance\nfor now", details));
+        }
+        let ticket = SystemTicket {
+            context_identifier: "Cust1".to_owned(),
+            ticket: "7T:c4nary".to_owned(),
+            fingerprint: format!("{:?}", request.min_validity.map(|duration| duration.seconds)),
+            expire_time: Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 0 }),
+            webapi_url: "https://sod.superoffice.com/Cust1/api/".to_owned(),
+            tenant_state: TenantState::Running.into(),
+            ..SystemTicket::default()
+        };
+        Ok(Response::new(GetSystemTicketResponse { system_ticket: Some(ticket) }))
+    }
+
+    async fn invalidate_system_ticket(
+        &self,
+        _request: Request<InvalidateSystemTicketRequest>,
+    ) -> Result<Response<InvalidateSystemTicketResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn refresh_access_token(
+        &self,
+        _request: Request<RefreshAccessTokenRequest>,
+    ) -> Result<Response<RefreshAccessTokenResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+/// Serves tickets, and health with one service that does not serve.
+fn serving() -> (Runtime, String) {
+    let runtime = Runtime::new().unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (reporter, health) = tonic_health::server::health_reporter();
+    runtime.block_on(reporter.set_service_status("readiness", tonic_health::ServingStatus::NotServing));
+    let server = tonic::transport::Server::builder()
+        .add_service(TicketServiceServer::new(Answers))
+        .add_service(health)
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    runtime.spawn(server);
+    (runtime, address)
+}
+
+#[test]
+fn a_ticket_is_shown_only_when_asked_for() {
+    let (_runtime, address) = serving();
+    let get = |arguments: &[&str]| ticketd(&[&["ticket", "get", "--address", &address], arguments].concat(), b"");
+    let shown = get(&["Cust1", "--min-validity", "1h 30m"]).succeeded();
+    let expected = "tenant:       Cust1\nstate:        running\nfingerprint:  Some(5400)\nexpires:      2027-01-15T08:00:00Z\nwebapi:       https://sod.superoffice.com/Cust1/api/\n";
+    assert_eq!(shown, expected);
+    let json = get(&["Cust1", "--json"]).succeeded();
+    let shown: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(shown["expire_time"], "2027-01-15T08:00:00Z");
+    assert!(!json.contains("c4nary"), "{json}");
+    assert_eq!(get(&["Cust1", "--show-ticket"]).succeeded(), "7T:c4nary\n");
+    let refused = get(&["Cust2"]).failed();
+    assert_eq!(refused, "Unavailable TENANT_MAINTENANCE: in maintenance\\u000afor now (try again in 5s 2ms)");
+}
+
+#[test]
+fn health_is_told_by_the_exit_code() {
+    let (_runtime, address) = serving();
+    assert_eq!(ticketd(&["healthcheck", "--address", &address], b"").succeeded(), "SERVING\n");
+    let asked = |service| ticketd(&["healthcheck", "--address", &address, "--service", service], b"");
+    assert_eq!(asked("readiness").failed(), "NOT_SERVING");
+    assert!(asked("unheard-of").failed().starts_with("NotFound: "));
+}
+
+#[test]
+fn health_that_is_never_told_is_not_waited_for() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    let failed = ticketd(&["healthcheck", "--address", &address, "--timeout", "50ms"], b"").failed();
+    assert!(failed.ends_with(" does not answer"), "{failed}");
+}
+
+#[test]
+fn nothing_answers_where_nothing_listens() {
+    // Port 1 is tcpmux: nothing has listened there for decades.
+    let failed = ticketd(&["healthcheck", "--address", "http://127.0.0.1:1"], b"").failed();
+    assert!(failed.starts_with("cannot connect to http://127.0.0.1:1/: "), "{failed}");
+    assert!(failed.contains("refused"), "{failed}");
+    let failed = ticketd(&["ticket", "get", "Cust1", "--address", "http://127.0.0.1:1"], b"").failed();
+    assert!(failed.starts_with("cannot connect to "), "{failed}");
+}
+
+#[test]
+fn a_closed_output_is_no_error_and_failures_stay_on_their_lines() {
+    let mut errors = Vec::new();
+    let mut console = Console {
+        input: &mut std::io::empty(),
+        output: &mut std::io::sink(),
+        errors: &mut errors,
+        output_is_terminal: false,
+        environment: Vec::new(),
+    };
+    let closed = Failure::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+    assert_eq!(closed.report(&mut console), ExitCode::SUCCESS);
+    let code = Failure::Usage("one\ntwo \u{1b}[2J".to_owned()).report(&mut console);
+    assert_eq!(code, ExitCode::from(64));
+    assert_eq!(String::from_utf8(errors).unwrap(), "ticketd: one\nticketd: two \\u001b[2J\n");
+}

@@ -1,0 +1,133 @@
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::json;
+use url::Url;
+
+use super::arguments::duration;
+use super::connection::{address, connect, refused, wait_for};
+use super::console::Console;
+use super::failure::Failure;
+use crate::grpc::proto::ticket_service_client::TicketServiceClient;
+use crate::grpc::proto::{GetSystemTicketRequest, SystemTicket};
+use crate::identifiers::ContextIdentifier;
+use crate::telemetry::one_line;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Ticket {
+    /// Get a tenant's system user ticket from a running ticketd.
+    Get(Get),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The ticket itself is left out unless --show-ticket asks for it; then it is all that is printed.
+
+Examples:
+  ticketd ticket get Cust12345
+  ticketd ticket get Cust12345 --min-validity 1h --json
+  ticketd ticket get Cust12345 --show-ticket | wc -c")]
+pub(super) struct Get {
+    /// The tenant, for example Cust12345.
+    context_identifier: ContextIdentifier,
+    /// Where ticketd serves.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8443", value_parser = address)]
+    address: Url,
+    /// How long the ticket must live at least.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    min_validity: Option<Duration>,
+    /// How long the answer may take.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Print the ticket and nothing else: it opens the tenant's whole database.
+    #[arg(long, conflicts_with = "json")]
+    show_ticket: bool,
+}
+
+impl Ticket {
+    pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), Failure> {
+        let Self::Get(get) = self;
+        let ticket = wait_for(get.ask())?;
+        if get.show_ticket {
+            Ok(writeln!(console.output, "{}", ticket.ticket)?)
+        } else if get.json {
+            print_json(&ticket, console)
+        } else {
+            print_text(&ticket, console)
+        }
+    }
+}
+
+impl Get {
+    async fn ask(&self) -> Result<SystemTicket, Failure> {
+        let min_validity = self.min_validity.map(TryInto::try_into).transpose();
+        let min_validity = min_validity.map_err(|_| Failure::usage(&"--min-validity is out of range"))?;
+        let mut request = tonic::Request::new(GetSystemTicketRequest {
+            context_identifier: self.context_identifier.to_string(),
+            min_validity,
+        });
+        request.set_timeout(self.timeout);
+        let mut client = TicketServiceClient::new(connect(&self.address).await?);
+        let answer = client.get_system_ticket(request).await.map_err(|status| refused(&status))?;
+        answer.into_inner().system_ticket.ok_or_else(|| Failure::failed(&"the answer holds no ticket"))
+    }
+}
+
+fn print_text(ticket: &SystemTicket, console: &mut Console<'_>) -> Result<(), Failure> {
+    let warning = ticket
+        .refresh_warning
+        .as_ref()
+        .map(|warning| format!("{} after {} failed renewals", warning.reason, warning.failed_attempts));
+    let lines = [
+        ("tenant", Some(ticket.context_identifier.clone())),
+        ("state", Some(state(ticket))),
+        ("fingerprint", Some(ticket.fingerprint.clone())),
+        ("issued", ticket.issue_time.and_then(time)),
+        ("renewed from", ticket.refresh_time.and_then(time)),
+        ("expires", ticket.expire_time.and_then(time)),
+        ("webapi", Some(ticket.webapi_url.clone())),
+        ("netserver", Some(ticket.netserver_url.clone())),
+        ("warning", warning),
+    ];
+    for (name, value) in lines {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            writeln!(console.output, "{:<14}{}", format!("{name}:"), one_line(&value))?;
+        }
+    }
+    Ok(())
+}
+
+fn print_json(ticket: &SystemTicket, console: &mut Console<'_>) -> Result<(), Failure> {
+    let warning = ticket.refresh_warning.as_ref().map(|warning| {
+        json!({
+            "reason": warning.reason,
+            "failed_attempts": warning.failed_attempts,
+            "last_failure_time": warning.last_failure_time.and_then(time),
+            "next_attempt_time": warning.next_attempt_time.and_then(time),
+        })
+    });
+    let shown = json!({
+        "context_identifier": ticket.context_identifier,
+        "tenant_state": state(ticket),
+        "fingerprint": ticket.fingerprint,
+        "issue_time": ticket.issue_time.and_then(time),
+        "refresh_time": ticket.refresh_time.and_then(time),
+        "expire_time": ticket.expire_time.and_then(time),
+        "webapi_url": ticket.webapi_url,
+        "netserver_url": ticket.netserver_url,
+        "refresh_warning": warning,
+    });
+    Ok(writeln!(console.output, "{shown:#}")?)
+}
+
+fn state(ticket: &SystemTicket) -> String {
+    ticket.tenant_state().as_str_name().trim_start_matches("TENANT_STATE_").to_ascii_lowercase()
+}
+
+fn time(time: prost_types::Timestamp) -> Option<String> {
+    Timestamp::new(time.seconds, time.nanos).ok().map(|time| time.to_string())
+}

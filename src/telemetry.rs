@@ -1,0 +1,234 @@
+//! Logs to stderr and traces to a collector. This module imports nothing of ours.
+
+mod log_filter;
+mod one_line;
+mod panics;
+mod trace_export;
+
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use log_filter::{LogFilter, LogFilterError};
+pub use one_line::one_line;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use thiserror::Error;
+use tracing::{Subscriber, warn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry, fmt};
+use url::Url;
+
+use self::one_line::OneLineWriter;
+
+/// How long the last traces may hold up the end of the process.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+
+/// What is logged and traced, how, and where to.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// What is logged.
+    pub log_filter: LogFilter,
+    /// How it is written.
+    pub log_format: LogFormat,
+    /// Where traces go, as OTLP over gRPC. None are made when it is absent.
+    pub otlp_endpoint: Option<Url>,
+}
+
+/// How a log event is written: always one line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A JSON object.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The text names no log format.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a log format is json or text")]
+pub struct UnknownLogFormat;
+
+impl FromStr for LogFormat {
+    type Err = UnknownLogFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err(UnknownLogFormat),
+        }
+    }
+}
+
+/// Why there is no telemetry.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// The exporter does not take the endpoint.
+    #[error("traces cannot be sent to the OTLP endpoint {endpoint}")]
+    Exporter {
+        /// Where to.
+        endpoint: Url,
+        /// What the exporter says.
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// Something else in this process logs already.
+    #[error("logging is set up already: it can be done once in a process")]
+    AlreadySetUp,
+}
+
+/// Sets up logging, of panics too, and tracing when it is wanted, for the whole process. Call it within the runtime: the exporter
+/// connects there.
+pub fn init(settings: &Settings) -> Result<Guard, InitError> {
+    let (subscriber, guard) = subscriber(settings, io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySetUp)?;
+    panics::log_panics();
+    Ok(guard)
+}
+
+/// Holds what is to be flushed at the end.
+#[derive(Debug)]
+#[must_use = "the last traces are lost unless it is shut down"]
+pub struct Guard(Option<SdkTracerProvider>);
+
+impl Guard {
+    /// Sends the last traces, for at most three seconds.
+    pub async fn shutdown(self) {
+        let Some(provider) = self.0 else { return };
+        // The SDK blocks the thread while its exporter needs the runtime: on a worker thread the two would wait for
+        // each other.
+        let flush = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_LIMIT));
+        match tokio::time::timeout(FLUSH_LIMIT, flush).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => warn!(%error, "the last traces are lost"),
+            Ok(Err(error)) => warn!(%error, "the last traces are lost"),
+            Err(_) => warn!("the last traces are lost: the collector does not answer"),
+        }
+    }
+}
+
+fn subscriber<W>(settings: &Settings, writer: W) -> Result<(impl Subscriber + use<W>, Guard), InitError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let provider = settings.otlp_endpoint.as_ref().map(trace_export::provider).transpose()?;
+    let lines = fmt::layer()
+        .with_writer(OneLineWriter::new(writer))
+        .with_ansi(false)
+        // It would report a closed stderr by printing to stderr, which panics.
+        .log_internal_errors(false);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.log_format {
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_filter(settings.log_filter.filter()).boxed()
+        }
+        LogFormat::Text => lines.with_filter(settings.log_filter.filter()).boxed(),
+    };
+    let subscriber = Registry::default().with(lines).with(provider.as_ref().map(trace_export::layer));
+    Ok((subscriber, Guard(provider)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+    use tracing::{debug, info, info_span, trace};
+
+    use super::*;
+
+    fn settings(log_filter: &str, log_format: LogFormat) -> Settings {
+        Settings { log_filter: log_filter.parse().unwrap(), log_format, otlp_endpoint: None }
+    }
+
+    /// What `log` writes.
+    fn written(settings: &Settings, log: impl FnOnce()) -> String {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&written);
+        let (subscriber, _guard) = subscriber(settings, move || Shared(Arc::clone(&writer))).unwrap();
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = written.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const HOSTILE: &str = "a\r\nb\u{1b}[31mc\u{202e}d\0e\u{85}f\u{2028}g\u{7f}\"}\\h";
+
+    #[test]
+    fn a_json_event_is_one_line_whatever_its_fields_hold() {
+        let written = written(&settings("info", LogFormat::Json), || {
+            let _span = info_span!("call", tenant = HOSTILE).entered();
+            info!(display = %HOSTILE, debug = ?HOSTILE, "{HOSTILE}");
+        });
+        assert_eq!(written.lines().count(), 1, "{written:?}");
+        assert!(!written.trim_end_matches('\n').chars().any(char::is_control), "{written:?}");
+        assert!(!written.contains(['\u{202e}', '\u{2028}']), "{written:?}");
+        let event: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(event["message"], HOSTILE);
+        assert_eq!(event["display"], HOSTILE);
+        assert_eq!(event["spans"][0]["tenant"], HOSTILE);
+    }
+
+    #[test]
+    fn a_text_event_is_one_line_whatever_its_fields_hold() {
+        let written = written(&settings("info", LogFormat::Text), || {
+            info!(display = %HOSTILE, "{HOSTILE}");
+        });
+        assert!(written.ends_with('\n'), "{written:?}");
+        assert!(!written.trim_end_matches('\n').chars().any(char::is_control), "{written:?}");
+    }
+
+    #[test]
+    fn a_panic_is_one_line_that_says_where_and_not_what() {
+        let written = written(&settings("warn", LogFormat::Json), || {
+            let hook = std::panic::take_hook();
+            panics::log_panics();
+            let panicked = std::panic::catch_unwind(|| panic!("canary\nof two lines"));
+            std::panic::set_hook(hook);
+            panicked.unwrap_err();
+        });
+        assert_eq!(written.lines().count(), 1, "{written:?}");
+        let event: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(event["level"], "ERROR");
+        assert!(event["location"].as_str().unwrap().starts_with("src/telemetry.rs:"), "{event}");
+        assert!(!written.contains("canary"), "{written:?}");
+    }
+
+    #[test]
+    fn no_filter_lets_foreign_detail_through() {
+        for filter in ["trace", "h2=trace,sqlx=trace,hyper=debug,ticketd=trace,ticketdx=trace", "[request]=trace"] {
+            let written = written(&settings(filter, LogFormat::Json), || {
+                let _span = info_span!("request").entered();
+                trace!(target: "h2::codec::framed_write", "canary-frame");
+                trace!(target: "hyper_util::client", "canary-header");
+                debug!(target: "sqlx::query", "canary-statement");
+                debug!(target: "ticketdx", "canary-namesake");
+                trace!(target: "ticketd::credentials", "ours-trace");
+                info!(target: "sqlx::query", "foreign-info");
+            });
+            assert!(!written.contains("canary"), "{filter}: {written}");
+            assert!(written.contains("ours-trace"), "{filter}: {written}");
+        }
+    }
+
+    #[test]
+    fn the_filter_decides_what_is_logged() {
+        let written = written(&settings("warn,ticketd::store=debug", LogFormat::Json), || {
+            info!(target: "ticketd::server", "not-wanted");
+            debug!(target: "ticketd::store", "wanted");
+        });
+        assert!(written.contains("\"wanted\"") && !written.contains("not-wanted"), "{written}");
+    }
+}
