@@ -1,0 +1,49 @@
+//! SuperOffice's side of the system user flow, for tests and for trying things out.
+//!
+//! The sandbox answers on real loopback sockets: the login host (exchange of signed system user tokens, OAuth token
+//! endpoint, JWKS, discovery, tenant state) and a number of tenant hosts (the Web API that wants the ticket). It checks
+//! signatures, makes tickets and signs JWTs as SuperOffice does, as far as that is publicly known. Nothing in it can
+//! reach or imitate the real service: its keys are throwaway, and it binds loopback addresses only.
+//!
+//! [`Settings`] say how SuperOffice is; a [`Behaviour`] says what goes wrong. Both can be changed while it runs, from
+//! Rust through [`Sandbox`] and from anywhere else over its control API.
+//!
+//! A request's way: `listener` accepts it, `answers` finds its route, asks `knobs` what goes wrong with it, and lets one
+//! of the files in `answers/` make the true answer from the `world`; `delivery` spoils it where a behaviour says so.
+
+mod answers;
+mod behaviour;
+mod builder;
+mod clock;
+mod control;
+mod delivery;
+mod duration;
+mod endpoint;
+mod jwt;
+mod jwt_flaw;
+mod keys;
+mod knobs;
+mod listener;
+mod partner_key;
+mod sandbox;
+mod seen_secrets;
+mod settings;
+mod signed_token;
+mod tenants;
+mod tls;
+mod traffic;
+mod world;
+
+pub use behaviour::{Behaviour, CannedAnswer, Knob, KnobError, Refusal};
+pub use builder::{Builder, StartError, ThrowawayPartnerKey};
+pub use clock::SandboxClock;
+pub use endpoint::Endpoint;
+pub use jwt_flaw::{JwtFlaw, WrongTenant};
+pub use keys::{KeyRotation, SigningKeyError};
+pub use knobs::KnobId;
+pub use partner_key::PartnerKeyError;
+pub use sandbox::{Sandbox, UnknownTenant};
+pub use seen_secrets::SeenSecrets;
+pub use settings::{Settings, SettingsError};
+pub use tenants::{SandboxTenant, TenantState};
+pub use traffic::RequestRecord;

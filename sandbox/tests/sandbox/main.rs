@@ -1,0 +1,13 @@
+//! The sandbox over real sockets, seen from a partner's side that shares no code with it.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
+
+mod binary;
+mod control;
+mod exchange;
+mod failures;
+mod forgeries;
+mod oauth;
+mod partner;
+mod soap;
+mod tenants;
+mod well_known;
