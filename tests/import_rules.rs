@@ -1,0 +1,403 @@
+//! Keeps the import rules: who may use whom in `src/`, and where each third-party crate lives.
+//!
+//! The two tables below are the rules. What is `#[cfg(test)]`, and a file named `tests`, `test_…` or `…_tests`, may import
+//! anything. Comments, documentation and strings are not code and are not read.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// Each module of `src/`, and what else it may import. Data flows down this list: a module never imports one that
+/// stands above it, except that `config` may name [`SETTINGS`]. `config` reads the signing keys, so that a key that does
+/// not parse is one more mistake of the configuration.
+const MODULES: [(&str, &str); 14] = [
+    ("main", "cli"),
+    ("lib", ""),
+    ("cli", "server config telemetry grpc credentials superoffice store crypto identifiers clock random"),
+    ("server", "config telemetry grpc credentials superoffice store crypto identifiers clock random"),
+    ("config", "telemetry crypto identifiers"),
+    ("telemetry", ""),
+    ("grpc", "credentials superoffice store crypto identifiers clock random"),
+    ("credentials", "superoffice store crypto identifiers clock random"),
+    ("superoffice", "crypto identifiers clock random"),
+    ("store", "crypto identifiers clock random"),
+    ("crypto", "identifiers clock random"),
+    ("identifiers", ""),
+    ("clock", ""),
+    ("random", ""),
+];
+
+/// `config` fills the other modules' settings: of modules that it may not import it names these types and nothing else.
+const SETTINGS: [&str; 3] = ["Settings", "Development", "ExchangeTransport"];
+
+/// Each dependency of Cargo.toml, and the modules it lives in.
+const CRATES: [(&str, &str); 49] = [
+    ("async_trait", "anywhere"),
+    ("base64", "anywhere"),
+    ("futures_util", "anywhere"),
+    ("jiff", "anywhere"),
+    ("serde", "anywhere"),
+    ("serde_json", "anywhere"),
+    ("thiserror", "anywhere"),
+    ("tokio", "anywhere"),
+    ("tokio_util", "anywhere"),
+    ("tracing", "anywhere"),
+    ("url", "anywhere"),
+    ("zeroize", "anywhere"),
+    // The command line, the configuration file.
+    ("clap", "main cli"),
+    ("toml", "config"),
+    ("humantime", "config cli"),
+    ("strsim", "config"),
+    // gRPC: the generated traits, the server, and the command line's client.
+    ("prost", "grpc server cli"),
+    ("prost_types", "grpc server cli"),
+    ("tonic", "grpc server cli"),
+    ("tonic_health", "grpc server cli"),
+    ("tonic_prost", "grpc server cli"),
+    ("tonic_reflection", "grpc server cli"),
+    ("tonic_types", "grpc server cli"),
+    // Connections.
+    ("http", "grpc server superoffice"),
+    ("http_body_util", "grpc server superoffice"),
+    ("hyper", "server"),
+    ("hyper_util", "server cli"),
+    ("tower", "grpc server cli"),
+    // The process chooses its TLS backend once, before anything connects.
+    ("rustls", "server cli"),
+    ("rustix", "store server cli"),
+    // SuperOffice's side.
+    ("httpdate", "superoffice"),
+    ("reqwest", "superoffice"),
+    // Bounded maps that expire, and one that keeps its order.
+    ("moka", "credentials superoffice"),
+    ("indexmap", "credentials"),
+    ("sqlx", "store"),
+    // Cryptography.
+    ("aws_lc_rs", "crypto"),
+    ("getrandom", "crypto"),
+    ("jsonwebtoken", "crypto"),
+    ("quick_xml", "crypto superoffice"),
+    ("rsa", "crypto"),
+    ("sha2", "crypto"),
+    // The secret newtypes, and the passphrase on its way from its file to the key.
+    ("secrecy", "identifiers crypto config server cli"),
+    ("subtle", "identifiers crypto"),
+    ("fastrand", "random"),
+    // Traces: `grpc` takes the caller's trace context, `telemetry` does the rest.
+    ("opentelemetry", "telemetry grpc"),
+    ("opentelemetry_otlp", "telemetry"),
+    ("opentelemetry_sdk", "telemetry"),
+    ("tracing_opentelemetry", "telemetry grpc"),
+    ("tracing_subscriber", "telemetry"),
+];
+
+#[test]
+fn modules_and_crates_are_used_where_the_tables_say() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = rust_files(&root)?;
+    assert!(files.len() >= 10, "src/ has only {} files: is this the right directory?", files.len());
+    let mut violations = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&root)?.to_string_lossy().replace('\\', "/");
+        violations.extend(check(&name, &fs::read_to_string(&file)?)?);
+    }
+    assert!(violations.is_empty(), "the import rules are broken:\n{}", violations.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn every_dependency_has_its_home_in_the_table() -> Result<(), Box<dyn Error>> {
+    let manifest: toml::Table =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))?.parse()?;
+    let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table).ok_or("no [dependencies]")?;
+    let listed: Vec<&str> = CRATES.iter().map(|(name, _)| *name).collect();
+    let missing: Vec<String> = dependencies
+        .keys()
+        .map(|name| name.replace('-', "_"))
+        .filter(|name| !listed.contains(&name.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "say in CRATES where these live: {missing:?}");
+    Ok(())
+}
+
+#[test]
+fn no_module_imports_one_that_stands_above_it() {
+    for (row, (module, imports)) in MODULES.iter().enumerate() {
+        for import in imports.split_whitespace() {
+            let above = MODULES[..row].iter().any(|(name, _)| *name == import);
+            assert!(!above, "{module} may import {import}, which stands above it");
+            assert!(
+                MODULES.iter().any(|(name, _)| *name == import),
+                "{module} may import {import}, which is no module"
+            );
+        }
+    }
+}
+
+#[test]
+fn bad_lines_are_found() -> Result<(), Box<dyn Error>> {
+    for (file, line, expected) in [
+        ("crypto.rs", "use crate::store::Tenants;", "crypto must not import store"),
+        ("store/sqlite.rs", "use crate::superoffice::Settings;", "store must not import superoffice"),
+        ("clock.rs", "use crate::{identifiers::Ticket, random::Random};", "clock must not import identifiers"),
+        ("clock.rs", "use crate::{identifiers::Ticket, random::Random};", "clock must not import random"),
+        ("grpc/convert.rs", "fn f() { crate::server::shutdown() }", "grpc must not import server"),
+        ("grpc/convert.rs", "use super::super::server::Server;", "grpc must not import server"),
+        ("grpc/convert.rs", "use super::super::{server, config};", "grpc must not import config"),
+        ("grpc.rs", "use super::server;", "grpc must not import server"),
+        ("grpc.rs", "mod inner { use super::super::server; }", "grpc must not import server"),
+        ("identifiers.rs", "use ticketd::crypto;", "identifiers must not import crypto"),
+        ("credentials/flight.rs", "use tonic::Status;", "credentials must not use the crate tonic"),
+        ("credentials/flight.rs", "use {std::fmt, tonic as t};", "credentials must not use the crate tonic"),
+        ("grpc.rs", "fn f() -> ::reqwest::Response {}", "grpc must not use the crate reqwest"),
+        ("store.rs", "fn f() { tokio::select! { _ = moka::sync::x() => {} } }", "store must not use the crate moka"),
+        ("config.rs", "use crate::store::Tenants;", "config must not import store"),
+        ("config.rs", "use crate::store::{Settings, Store};", "config must not import store"),
+        ("main.rs", "use ticketd::server::Server;", "main must not import server"),
+        ("crypto.rs", "use crate::helpers::x;", "helpers is not in MODULES"),
+        ("crypto.rs", "use crate::*;", "name the module"),
+        ("helpers.rs", "use std::fmt;", "helpers is not in MODULES"),
+        ("crypto.rs", "#[cfg(test)] mod tests { use tonic::X; } use sqlx::Pool;", "crypto must not use the crate sqlx"),
+        ("crypto.rs", "#[cfg(any(test, unix))] use sqlx::Pool;", "crypto must not use the crate sqlx"),
+    ] {
+        let violations = check(file, line)?;
+        assert!(violations.iter().any(|found| found.contains(expected)), "{file}: {line}: {violations:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn good_lines_pass() -> Result<(), Box<dyn Error>> {
+    for (file, line) in [
+        ("grpc/status.rs", "use crate::credentials::TicketError; use tonic::{Code, Status};"),
+        ("grpc/status.rs", "use super::proto; use crate::grpc::convert;"),
+        ("config/file.rs", "use crate::{identifiers::Environment, server::Settings}; use crate::superoffice;"),
+        ("config/file.rs", "fn f(s: superoffice::Settings) -> crate::store::Settings {}"),
+        (
+            "crypto.rs",
+            "//! Not crate::store.\n/// Nor [`crate::grpc`].\n// use sqlx::Pool;\nconst X: &str = \"tonic::Status\";",
+        ),
+        ("crypto.rs", "#[cfg(test)]\nmod tests { use tonic::Status; use crate::server::Server; }"),
+        ("crypto/jwt_verifier/tests.rs", "use crate::server::Server;"),
+        ("superoffice/test_server.rs", "use hyper::Request;"),
+        ("superoffice.rs", "mod rsa; fn f() { rsa::local() }"),
+    ] {
+        let violations = check(file, line)?;
+        assert!(violations.is_empty(), "{file}: {line}: {violations:?}");
+    }
+    Ok(())
+}
+
+/// The violations in one file, `file` being its path under `src/`.
+fn check(file: &str, source: &str) -> Result<Vec<String>, Box<dyn Error>> {
+    let stem = file.strip_suffix(".rs").unwrap_or(file);
+    let (module, file_name) = (stem.split('/').next().unwrap_or(stem), stem.rsplit('/').next().unwrap_or(stem));
+    if file_name == "tests" || file_name.starts_with("test_") || file_name.ends_with("_tests") {
+        return Ok(Vec::new());
+    }
+    let modules: BTreeMap<_, _> = MODULES.into_iter().collect();
+    let Some(imports) = modules.get(module) else {
+        return Ok(vec![format!("src/{file}: {module} is not in MODULES")]);
+    };
+    let depth = if matches!(stem, "lib" | "main") { 0 } else { stem.split('/').count() };
+    let tokens: TokenStream = source.parse().map_err(|error| format!("src/{file}: {error}"))?;
+    let mut reader = Reader::default();
+    reader.read(tokens, depth);
+
+    let crates: BTreeMap<_, _> = CRATES.into_iter().collect();
+    let mut violations = Vec::new();
+    for UsedPath { root, segments, line } in reader.paths {
+        let Some(first) = segments.first().map(String::as_str) else { continue };
+        let complaint = if root == Root::Ours {
+            let only_settings = module == "config" && names_settings_only(&segments);
+            match modules.contains_key(first) {
+                false if first == "*" => Some("name the module that is imported".to_owned()),
+                false => Some(format!("{first} is not in MODULES")),
+                true if first == module || lists(imports, first) || only_settings => None,
+                true => Some(format!("{module} must not import {first}")),
+            }
+        } else {
+            let homes = crates.get(first).copied().unwrap_or("anywhere");
+            let local = reader.local_modules.contains(&segments[0]);
+            let at_home = homes == "anywhere" || lists(homes, module) || local;
+            (!at_home).then(|| format!("{module} must not use the crate {first}"))
+        };
+        violations.extend(complaint.map(|complaint| format!("src/{file}:{line}: {complaint}")));
+    }
+    Ok(violations)
+}
+
+fn lists(names: &str, wanted: &str) -> bool {
+    names.split_whitespace().any(|name| name == wanted)
+}
+
+/// Whether a path of `config` stops at another module's name, or goes on to one of its settings.
+fn names_settings_only(segments: &[String]) -> bool {
+    match segments {
+        [_] => true,
+        [_, item, ..] => SETTINGS.contains(&item.as_str()),
+        [] => false,
+    }
+}
+
+fn rust_files(directory: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(rust_files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Where a path starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Root {
+    /// At this crate's root: `crate::`, `ticketd::`, or `super::` often enough.
+    Ours,
+    /// Anywhere else: at a crate's name, or at something in scope.
+    Other,
+}
+
+/// A path as the code writes it, with the groups of a `use` taken apart.
+#[derive(Debug)]
+struct UsedPath {
+    root: Root,
+    segments: Vec<String>,
+    line: usize,
+}
+
+/// Collects the paths of one file.
+#[derive(Debug, Default)]
+struct Reader {
+    paths: Vec<UsedPath>,
+    /// Modules declared in the file, which hide crates of the same name.
+    local_modules: Vec<String>,
+}
+
+impl Reader {
+    /// Reads tokens of a module `depth` levels below the crate's root.
+    fn read(&mut self, tokens: TokenStream, depth: usize) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut at = 0;
+        while at < tokens.len() {
+            if is_test_only(&tokens[at..]) {
+                at = end_of_item(&tokens, at + 2);
+                continue;
+            }
+            match &tokens[at] {
+                TokenTree::Ident(name) if name == "use" => {
+                    let end = (at..tokens.len()).find(|&i| is_punct(&tokens[i], ';')).unwrap_or(tokens.len());
+                    self.read_use(&tokens[at + 1..end], &[], depth);
+                    at = end;
+                }
+                TokenTree::Ident(name) if name == "mod" => {
+                    self.local_modules.extend(tokens.get(at + 1).map(ToString::to_string));
+                    if let Some(TokenTree::Group(body)) = tokens.get(at + 2) {
+                        self.read(body.stream(), depth + 1);
+                        at += 2;
+                    }
+                }
+                TokenTree::Ident(_) => {
+                    let (segments, end) = path_at(&tokens, at);
+                    if segments.len() > 1 && !continues_a_path(&tokens, at) {
+                        self.keep(segments, tokens[at].span().start().line, depth);
+                    }
+                    at = end - 1;
+                }
+                TokenTree::Group(group) => self.read(group.stream(), depth),
+                TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+            }
+            at += 1;
+        }
+    }
+
+    /// Reads what stands between `use` and `;`, or within one of its groups.
+    fn read_use(&mut self, tokens: &[TokenTree], prefix: &[String], depth: usize) {
+        for tree in tokens.split(|token| is_punct(token, ',')) {
+            let start = tree.iter().take_while(|token| is_punct(token, ':')).count();
+            let Some(first) = tree.get(start) else { continue };
+            let (segments, end) = path_at(tree, start);
+            let path = [prefix, &segments].concat();
+            match tree.get(end) {
+                Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
+                    self.read_use(&group.stream().into_iter().collect::<Vec<_>>(), &path, depth);
+                }
+                Some(token) if is_punct(token, '*') => {
+                    self.keep([path, vec!["*".to_owned()]].concat(), first.span().start().line, depth);
+                }
+                _ => self.keep(path, first.span().start().line, depth),
+            }
+        }
+    }
+
+    fn keep(&mut self, mut segments: Vec<String>, line: usize, depth: usize) {
+        let supers = segments.iter().take_while(|segment| *segment == "super").count();
+        let root = match segments.first().map(String::as_str) {
+            Some("crate" | "ticketd") => {
+                segments.remove(0);
+                Root::Ours
+            }
+            Some("super") if supers >= depth => {
+                segments.drain(..supers);
+                Root::Ours
+            }
+            _ => Root::Other,
+        };
+        self.paths.push(UsedPath { root, segments, line });
+    }
+}
+
+/// The names joined by `::` from `start` on, and the first position after them and a trailing `::`.
+fn path_at(tokens: &[TokenTree], start: usize) -> (Vec<String>, usize) {
+    let mut segments = Vec::new();
+    let mut at = start;
+    while let Some(TokenTree::Ident(name)) = tokens.get(at) {
+        segments.push(name.to_string());
+        at += 1;
+        if !is_separator(tokens, at) {
+            break;
+        }
+        at += 2;
+    }
+    (segments, at)
+}
+
+/// Whether the name at `at` belongs to something before it: `<T>::name` or `value.name`, but not `-> ::name`.
+fn continues_a_path(tokens: &[TokenTree], at: usize) -> bool {
+    let before = |back: usize, wanted: &[char]| {
+        at.checked_sub(back).is_some_and(|i| wanted.iter().any(|&wanted| is_punct(&tokens[i], wanted)))
+    };
+    before(1, &['.']) || before(1, &[':']) && before(2, &[':']) && before(3, &['>']) && !before(4, &['-', '='])
+}
+
+fn is_separator(tokens: &[TokenTree], at: usize) -> bool {
+    tokens.len() > at + 1 && is_punct(&tokens[at], ':') && is_punct(&tokens[at + 1], ':')
+}
+
+fn is_punct(token: &TokenTree, wanted: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == wanted)
+}
+
+/// Whether the tokens begin with `#[cfg(test)]`.
+fn is_test_only(tokens: &[TokenTree]) -> bool {
+    let [hash, TokenTree::Group(attribute), ..] = tokens else { return false };
+    is_punct(hash, '#') && attribute.stream().to_string().replace(' ', "") == "cfg(test)"
+}
+
+/// The position after the item that starts at `start`: after its body or its semicolon.
+fn end_of_item(tokens: &[TokenTree], start: usize) -> usize {
+    let is_end = |token: &TokenTree| match token {
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+        token => is_punct(token, ';'),
+    };
+    (start..tokens.len()).find(|&i| is_end(&tokens[i])).map_or(tokens.len(), |i| i + 1)
+}

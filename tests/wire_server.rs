@@ -1,0 +1,428 @@
+//! The whole server over real sockets, as its callers and kubelets see it. SuperOffice is not asked here.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+use ticketd::clock::{Clock, ManualClock, Sleep, SystemClock};
+use ticketd::config::Config;
+use ticketd::grpc::proto::tenant_service_client::TenantServiceClient;
+use ticketd::grpc::proto::ticket_service_client::TicketServiceClient;
+use ticketd::grpc::proto::{
+    DeleteTenantRequest, GetSystemTicketRequest, GetTenantRequest, InvalidateSystemTicketRequest, ListTenantsRequest,
+    PutTenantRequest, RefreshAccessTokenRequest, tenant,
+};
+use ticketd::identifiers::{ApplicationId, ClientSecret, Environment};
+use ticketd::random::SeededRandom;
+use ticketd::server::{BindError, Process, ServeError, Server, Signals};
+use ticketd::{credentials, server, store, superoffice, telemetry};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_stream::StreamExt;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_types::StatusExt;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const NAMES: [&str; 4] = ["", "liveness", "readiness", "superoffice.ticket.v1.TicketService"];
+
+#[tokio::test]
+async fn callers_are_served_on_the_loopback_interface_only() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let (config, _directory) = config();
+        let settings = server::Settings { address: address.parse().unwrap(), ..config.server };
+        let error = Server::bind(Config { server: settings, ..config }).await.unwrap_err();
+        assert!(matches!(error, BindError::NotLoopback { .. }), "{error}");
+        assert!(error.to_string().contains("callers are not identified yet"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let rig = Rig::start().await;
+    let (config, _directory) = config();
+    let settings = server::Settings { address: rig.server.addresses().grpc, ..config.server };
+    let error = Server::bind(Config { server: settings, ..config }).await.unwrap_err();
+    assert!(matches!(error, BindError::Listen { setting: "server.address", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn health_answers_on_both_addresses_and_the_one_for_kubelets_has_nothing_else() {
+    let rig = Rig::start().await;
+    let addresses = rig.server.addresses();
+    for address in [addresses.grpc, addresses.health] {
+        for name in NAMES {
+            assert_eq!(health(address, name).await.unwrap(), ServingStatus::Serving, "{name}");
+        }
+        assert_eq!(health(address, "unheard.of").await.unwrap_err().code(), Code::NotFound);
+    }
+    let mut tickets = TicketServiceClient::new(channel(addresses.health));
+    let status = tickets.get_system_ticket(GetSystemTicketRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn reflection_answers_only_when_switched_on() {
+    let rig = Rig::start().await;
+    assert_eq!(services(rig.server.addresses().grpc).await.unwrap_err().code(), Code::Unimplemented);
+
+    let rig = Rig::start_with(|settings| settings.reflection = true).await;
+    let services = services(rig.server.addresses().grpc).await.unwrap();
+    for service in
+        ["grpc.health.v1.Health", "superoffice.ticket.v1.TenantService", "superoffice.ticket.v1.TicketService"]
+    {
+        assert!(services.iter().any(|name| name == service), "{service} in {services:?}");
+    }
+}
+
+#[tokio::test]
+async fn requests_that_cannot_be_meant_are_refused_with_the_field_at_fault() {
+    let rig = Rig::start().await;
+    let mut tickets = rig.tickets();
+    let context_identifier = || "Cust12345".to_owned();
+
+    let hostile = GetSystemTicketRequest { context_identifier: "Cust1/../x".to_owned(), min_validity: None };
+    refused(tickets.get_system_ticket(hostile).await, "CONTEXT_IDENTIFIER_INVALID", "context_identifier");
+
+    let min_validity = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+    let request = GetSystemTicketRequest { context_identifier: context_identifier(), min_validity };
+    refused(tickets.get_system_ticket(request).await, "MIN_VALIDITY_INVALID", "min_validity");
+
+    let fingerprint = "not a fingerprint".to_owned();
+    let request = InvalidateSystemTicketRequest { context_identifier: context_identifier(), fingerprint };
+    refused(tickets.invalidate_system_ticket(request).await, "FINGERPRINT_INVALID", "fingerprint");
+
+    let refresh_token = String::new();
+    let request = RefreshAccessTokenRequest { context_identifier: context_identifier(), refresh_token };
+    refused(tickets.refresh_access_token(request).await, "REFRESH_TOKEN_INVALID", "refresh_token");
+
+    let mut tenants = rig.tenants();
+    let system_user_token = "a.b".to_owned();
+    let request =
+        PutTenantRequest { context_identifier: context_identifier(), system_user_token, accept_serial: false };
+    refused(tenants.put_tenant(request).await, "SYSTEM_USER_TOKEN_INVALID", "system_user_token");
+
+    let request = ListTenantsRequest { page_size: -1, page_token: String::new() };
+    refused(tenants.list_tenants(request).await, "PAGE_SIZE_INVALID", "page_size");
+    let request = ListTenantsRequest { page_size: 0, page_token: "Cust1".to_owned() };
+    refused(tenants.list_tenants(request).await, "PAGE_TOKEN_INVALID", "page_token");
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_not_registered_is_not_found() {
+    let rig = Rig::start().await;
+    let context_identifier = || "Cust404".to_owned();
+    let request = GetSystemTicketRequest { context_identifier: context_identifier(), min_validity: None };
+    not_registered(rig.tickets().get_system_ticket(request).await);
+    not_registered(rig.tenants().get_tenant(GetTenantRequest { context_identifier: context_identifier() }).await);
+    not_registered(rig.tenants().delete_tenant(DeleteTenantRequest { context_identifier: context_identifier() }).await);
+}
+
+#[tokio::test]
+async fn tenants_are_put_got_listed_by_pages_and_deleted() {
+    let rig = Rig::start().await;
+    let mut tenants = rig.tenants();
+    for number in 1..=5 {
+        let put = put(&mut tenants, &format!("Cust{number}")).await;
+        assert_eq!(put.context_identifier, format!("Cust{number}"));
+        assert_eq!(put.source(), tenant::Source::Database);
+        assert!(put.create_time.is_some() && put.update_time.is_some());
+    }
+    let got = tenants.get_tenant(GetTenantRequest { context_identifier: "CUST3".to_owned() }).await.unwrap();
+    assert_eq!(got.into_inner().tenant.unwrap().context_identifier, "Cust3");
+
+    let mut names = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let page = tenants.list_tenants(ListTenantsRequest { page_size: 2, page_token }).await.unwrap().into_inner();
+        assert!(page.tenants.len() <= 2);
+        names.extend(page.tenants.into_iter().map(|tenant| tenant.context_identifier));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(names, ["Cust1", "Cust2", "Cust3", "Cust4", "Cust5"]);
+
+    let delete = || DeleteTenantRequest { context_identifier: "Cust3".to_owned() };
+    tenants.delete_tenant(delete()).await.unwrap();
+    not_registered(tenants.delete_tenant(delete()).await);
+}
+
+#[tokio::test]
+async fn messages_over_64_kib_and_compressed_ones_are_refused() {
+    let rig = Rig::start().await;
+    let request = |length| GetSystemTicketRequest { context_identifier: "C".repeat(length), min_validity: None };
+    let status = rig.tickets().get_system_ticket(request(65 * 1024)).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    assert_eq!(status.get_details_error_info().unwrap().reason, "REQUEST_TOO_LARGE");
+    // Under the limit it is read, and found wrong for what it says.
+    let status = rig.tickets().get_system_ticket(request(60 * 1024)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+
+    let mut compressed = tonic::Request::new(request(5));
+    compressed.metadata_mut().insert("grpc-encoding", "canary".parse().unwrap());
+    let status = rig.tickets().get_system_ticket(compressed).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented, "{status}");
+    assert_eq!(status.get_details_error_info().unwrap().reason, "NOT_SUPPORTED");
+    assert_eq!(status.metadata().get("grpc-accept-encoding").unwrap(), "identity");
+    assert!(!format!("{status:?}").contains("canary"), "{status:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_the_callers_fault_and_says_so() {
+    let rig = Rig::start().await;
+    let socket = TcpStream::connect(rig.server.addresses().grpc).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    for message in [&b""[..], b"\0\0\0\0\x02\xff\xff", b"\x05\0\0\0\0", b"\0\0\0\0\x05a"] {
+        let request = http::Request::post("http://ticketd/superoffice.ticket.v1.TicketService/GetSystemTicket")
+            .header("content-type", "application/grpc");
+        let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+        body.send_data(message.into(), true).unwrap();
+        let status = Status::from_header_map(within(answer).await.unwrap().headers()).unwrap();
+        assert_eq!(status.code(), Code::InvalidArgument, "{message:?}: {status}");
+        assert_eq!(status.get_details_error_info().unwrap().reason, "REQUEST_MALFORMED");
+    }
+}
+
+#[tokio::test]
+async fn a_drain_says_so_first_and_ends_streams_that_watch_health() {
+    let rig = Rig::start().await;
+    let addresses = rig.server.addresses();
+    let mut watching = HealthClient::new(channel(addresses.grpc));
+    let watch = watching.watch(HealthCheckRequest { service: "readiness".to_owned() }).await.unwrap();
+    let mut watch = watch.into_inner();
+    assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let clock = rig.clock.clone();
+
+    rig.server.stop().request();
+    assert_eq!(within(watch.next()).await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    for address in [addresses.grpc, addresses.health] {
+        for name in ["", "readiness", "superoffice.ticket.v1.TicketService"] {
+            assert_eq!(health(address, name).await.unwrap(), ServingStatus::NotServing, "{name}");
+        }
+        assert_eq!(health(address, "liveness").await.unwrap(), ServingStatus::Serving);
+    }
+
+    let request = HealthCheckRequest { service: "liveness".to_owned() };
+    let mut alive = HealthClient::new(channel(addresses.grpc)).watch(request).await.unwrap().into_inner();
+    assert_eq!(alive.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let mut holds_up = TcpStream::connect(addresses.grpc).await.unwrap();
+    holds_up.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    holds_up.read_exact(&mut [0; 9]).await.unwrap();
+
+    clock.advance(Duration::from_secs(5));
+    assert!(within(watch.next()).await.is_none_or(|last| last.is_err()));
+    assert!(within(alive.next()).await.is_none_or(|last| last.is_err()));
+    assert_eq!(health(addresses.health, "readiness").await.unwrap(), ServingStatus::NotServing, "while it waits");
+    drop((watching, holds_up));
+    within(rig.server.join()).await.unwrap();
+    assert!(TcpStream::connect(addresses.grpc).await.is_err());
+    assert!(TcpStream::connect(addresses.health).await.is_err());
+}
+
+#[tokio::test]
+async fn idle_connections_to_the_health_address_make_room_within_seconds() {
+    let rig = Rig::start_with(|settings| settings.max_connections = 2).await;
+    let address = rig.server.addresses().health;
+    let mut idle = Vec::new();
+    for _ in 0..2 {
+        let channel = channel(address);
+        let request = HealthCheckRequest { service: "liveness".to_owned() };
+        HealthClient::new(channel.clone()).check(request).await.unwrap();
+        idle.push(channel);
+    }
+    let probe = tokio::spawn(health(address, "liveness"));
+    rig.clock.advance(Duration::from_secs(17));
+    assert_eq!(within(probe).await.unwrap().unwrap(), ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn a_second_request_to_stop_aborts() {
+    let rig = Rig::start().await;
+    let address = rig.server.addresses().grpc;
+    let stop = rig.server.stop();
+    let mut open = TcpStream::connect(address).await.unwrap();
+    stop.request();
+    let joined = tokio::spawn(rig.server.join());
+    while health(address, "readiness").await.unwrap() != ServingStatus::NotServing {}
+    assert!(!joined.is_finished());
+    stop.request();
+    assert_eq!(within(joined).await.unwrap(), Err(ServeError::Aborted));
+    assert!(matches!(within(open.read(&mut [0; 64])).await, Ok(0) | Err(_)));
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn the_first_signal_drains_and_the_second_aborts() {
+    let rig = Rig::start().await;
+    let address = rig.server.addresses().grpc;
+    rig.server.stop_on(Signals::install().unwrap());
+    let signal = || rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();
+    signal();
+    while health(address, "readiness").await.unwrap() != ServingStatus::NotServing {}
+    assert_eq!(health(address, "liveness").await.unwrap(), ServingStatus::Serving);
+    signal();
+    assert_eq!(within(rig.server.join()).await, Err(ServeError::Aborted));
+}
+
+/// The machine's clock, at which nobody can wait as long as the store's watch does between two looks.
+#[derive(Debug)]
+struct NoSeconds;
+
+impl Clock for NoSeconds {
+    fn elapsed(&self) -> Duration {
+        SystemClock.elapsed()
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        assert_ne!(duration, Duration::from_secs(1), "no wait of a second");
+        SystemClock.sleep(duration)
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_store_is_no_longer_watched_drains_and_fails() {
+    let (mut config, _directory) = config();
+    config.server.drain_delay = Duration::ZERO;
+    let process = Process { clock: Arc::new(NoSeconds), random: Arc::new(SeededRandom::new(7)) };
+    let server = Server::bind_with(config, process).await.unwrap();
+    assert_eq!(within(server.join()).await, Err(ServeError::TaskEnded("watch over the store")));
+}
+
+#[tokio::test]
+async fn a_dropped_server_leaves_nothing_behind() {
+    let rig = Rig::start().await;
+    let address = rig.server.addresses().grpc;
+    let mut open = TcpStream::connect(address).await.unwrap();
+    drop(rig);
+    assert!(matches!(within(open.read(&mut [0; 64])).await, Ok(0) | Err(_)));
+    within(async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+struct Rig {
+    server: Server,
+    clock: ManualClock,
+    _directory: TempDir,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut server::Settings)) -> Self {
+        let (mut config, directory) = config();
+        change(&mut config.server);
+        let clock = ManualClock::new("2026-11-22T12:00:00Z".parse::<Timestamp>().unwrap());
+        let process = Process { clock: Arc::new(clock.clone()), random: Arc::new(SeededRandom::new(7)) };
+        let server = Server::bind_with(config, process).await.unwrap();
+        Self { server, clock, _directory: directory }
+    }
+
+    fn tickets(&self) -> TicketServiceClient<Channel> {
+        TicketServiceClient::new(channel(self.server.addresses().grpc))
+    }
+
+    fn tenants(&self) -> TenantServiceClient<Channel> {
+        TenantServiceClient::new(channel(self.server.addresses().grpc))
+    }
+}
+
+fn config() -> (Config, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config {
+        superoffice: superoffice::Settings {
+            environment: Environment::Sod,
+            client_id: ApplicationId::new("0123456789abcdef0123456789abcdef"),
+            client_secret: ClientSecret::new("secret"),
+            connect_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(10),
+            state_timeout: Duration::from_secs(2),
+            max_requests_in_flight: 64,
+            exchange: superoffice::ExchangeTransport::Rest,
+            development: None,
+        },
+        signing_keys: Vec::new(),
+        tickets: credentials::Settings::default(),
+        store: store::Settings {
+            url: format!("sqlite://{}", directory.path().join("ticketd.db").display()),
+            tenants_directory: None,
+        },
+        server: server::Settings {
+            address: "127.0.0.1:0".parse().unwrap(),
+            health_address: "127.0.0.1:0".parse().unwrap(),
+            ..server::Settings::default()
+        },
+        telemetry: telemetry::Settings::default(),
+    };
+    (config, directory)
+}
+
+fn channel(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+async fn health(address: SocketAddr, service: &str) -> Result<ServingStatus, Status> {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    Ok(HealthClient::new(channel(address)).check(request).await?.into_inner().status())
+}
+
+async fn services(address: SocketAddr) -> Result<Vec<String>, Status> {
+    let message_request = Some(MessageRequest::ListServices(String::new()));
+    let request = tonic_reflection::pb::v1::ServerReflectionRequest { host: String::new(), message_request };
+    let requests = tokio_stream::once(request);
+    let mut answers =
+        ServerReflectionClient::new(channel(address)).server_reflection_info(requests).await?.into_inner();
+    let answer = answers.next().await.expect("an answer")?;
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("{answer:?}") };
+    Ok(list.service.into_iter().map(|service| service.name).collect())
+}
+
+async fn put(tenants: &mut TenantServiceClient<Channel>, name: &str) -> ticketd::grpc::proto::Tenant {
+    let request = PutTenantRequest {
+        context_identifier: name.to_owned(),
+        system_user_token: "Application Name-8k8Q7DmBgo".to_owned(),
+        accept_serial: false,
+    };
+    tenants.put_tenant(request).await.unwrap().into_inner().tenant.unwrap()
+}
+
+fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, reason: &str, field: &str) {
+    let status = answer.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(status.get_details_error_info().unwrap().reason, reason);
+    assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, field);
+}
+
+fn not_registered<T: std::fmt::Debug>(answer: Result<T, Status>) {
+    let status = answer.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "{status}");
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!((info.domain.as_str(), info.reason.as_str()), ("ticketd", "TENANT_NOT_REGISTERED"));
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it happens in time")
+}
