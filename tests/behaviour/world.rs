@@ -1,0 +1,276 @@
+//! A sandbox, a server in front of it, and a clock that both go by.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use superoffice_sandbox::{Builder, Sandbox, SandboxClock};
+use tempfile::TempDir;
+use ticketd::clock::{Clock, ManualClock};
+use ticketd::config::Config;
+use ticketd::crypto::PrivateKey;
+use ticketd::grpc::proto::tenant_service_client::TenantServiceClient;
+use ticketd::grpc::proto::ticket_service_client::TicketServiceClient;
+use ticketd::grpc::proto::{
+    DeleteTenantRequest, GetSystemTicketRequest, InvalidateSystemTicketRequest, PutTenantRequest,
+    RefreshAccessTokenRequest, RefreshAccessTokenResponse, SystemTicket, invalidate_system_ticket_response,
+};
+use ticketd::identifiers::{ApplicationId, ClientSecret, Environment};
+use ticketd::random::SeededRandom;
+use ticketd::server::{Process, Server};
+use ticketd::{credentials, server, store, superoffice, telemetry};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// The tenant of most tests. The sandbox knows it, and it is registered with ticketd.
+pub(crate) const TENANT: &str = "Cust12345";
+/// When most tests begin.
+pub(crate) const START: &str = "2026-11-22T12:00:00Z";
+/// No test waits longer than this for anything.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) clock: ManualClock,
+    server: Server,
+    config: Remake,
+    directory: TempDir,
+}
+
+/// What a server is made of again after a restart.
+type Remake = Box<dyn Fn(&Sandbox, &TempDir) -> Config + Send + Sync>;
+
+/// A world that is not there yet.
+pub(crate) struct WorldBuilder {
+    sandbox: Builder,
+    clock: ManualClock,
+    change: Box<dyn Fn(&mut Config) + Send + Sync>,
+}
+
+impl World {
+    /// A world with [`TENANT`], where nothing goes wrong.
+    pub(crate) async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    pub(crate) fn builder() -> WorldBuilder {
+        let clock = ManualClock::new(START.parse().unwrap());
+        let shared = clock.clone();
+        let sandbox = Sandbox::builder().clock(SandboxClock::from_fn(move || shared.now()));
+        WorldBuilder { sandbox, clock, change: Box::new(|_| {}) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.addresses().grpc
+    }
+
+    /// What the server was made of.
+    pub(crate) fn config(&self) -> Config {
+        (self.config)(&self.sandbox, &self.directory)
+    }
+
+    /// A connection of its own.
+    pub(crate) fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address())).unwrap().connect_lazy()
+    }
+
+    pub(crate) fn tickets(&self) -> TicketServiceClient<Channel> {
+        TicketServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn tenants(&self) -> TenantServiceClient<Channel> {
+        TenantServiceClient::new(self.channel())
+    }
+
+    /// The tenant's ticket, or why there is none.
+    pub(crate) async fn ticket(&self, tenant: &str) -> Result<SystemTicket, Status> {
+        self.ticket_for(tenant, None).await
+    }
+
+    pub(crate) async fn ticket_for(
+        &self,
+        tenant: &str,
+        min_validity: Option<Duration>,
+    ) -> Result<SystemTicket, Status> {
+        let request = GetSystemTicketRequest {
+            context_identifier: tenant.to_owned(),
+            min_validity: min_validity.map(|duration| duration.try_into().unwrap()),
+        };
+        let response = within(self.tickets().get_system_ticket(request)).await?;
+        Ok(response.into_inner().system_ticket.expect("a response holds a ticket"))
+    }
+
+    pub(crate) async fn invalidate(
+        &self,
+        tenant: &str,
+        fingerprint: &str,
+    ) -> invalidate_system_ticket_response::Outcome {
+        let request = InvalidateSystemTicketRequest {
+            context_identifier: tenant.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+        };
+        within(self.tickets().invalidate_system_ticket(request)).await.unwrap().into_inner().outcome()
+    }
+
+    pub(crate) async fn access_token(
+        &self,
+        tenant: &str,
+        refresh_token: &str,
+    ) -> Result<RefreshAccessTokenResponse, Status> {
+        let request = RefreshAccessTokenRequest {
+            context_identifier: tenant.to_owned(),
+            refresh_token: refresh_token.to_owned(),
+        };
+        Ok(within(self.tickets().refresh_access_token(request)).await?.into_inner())
+    }
+
+    /// Makes the tenant known to the sandbox and registers it with ticketd.
+    pub(crate) async fn add_tenant(&self, tenant: &str) {
+        let token = self.sandbox.add_tenant(tenant).system_user_token;
+        self.put_tenant(tenant, &token, false).await;
+    }
+
+    pub(crate) async fn put_tenant(&self, tenant: &str, system_user_token: &str, accept_serial: bool) {
+        let request = PutTenantRequest {
+            context_identifier: tenant.to_owned(),
+            system_user_token: system_user_token.to_owned(),
+            accept_serial,
+        };
+        within(self.tenants().put_tenant(request)).await.unwrap();
+    }
+
+    pub(crate) async fn delete_tenant(&self, tenant: &str) {
+        let request = DeleteTenantRequest { context_identifier: tenant.to_owned() };
+        within(self.tenants().delete_tenant(request)).await.unwrap();
+    }
+
+    /// Stops the server and starts another on the same files.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { sandbox, clock, server, config, directory } = self;
+        within(server.shutdown()).await.unwrap();
+        let server = bind(config(&sandbox, &directory), &clock).await;
+        Self { sandbox, clock, server, config, directory }
+    }
+
+    /// Moves time on by `duration`, in steps, and lets everyone act at each.
+    pub(crate) async fn pass(&self, duration: Duration, step: Duration) {
+        let end = self.clock.now() + duration;
+        while self.clock.now() < end {
+            self.clock.advance(step);
+            settle().await;
+        }
+    }
+}
+
+impl WorldBuilder {
+    /// Sets the sandbox up.
+    pub(crate) fn sandbox(mut self, change: impl FnOnce(Builder) -> Builder) -> Self {
+        self.sandbox = change(self.sandbox);
+        self
+    }
+
+    /// Changes the configuration of the server, also when it is started again.
+    pub(crate) fn config(mut self, change: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
+        self.change = Box::new(change);
+        self
+    }
+
+    pub(crate) async fn start(self) -> World {
+        let Self { sandbox, clock, change } = self;
+        let sandbox = sandbox.start().await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let config: Remake = Box::new(move |sandbox, directory| {
+            let mut config = config(sandbox, directory);
+            change(&mut config);
+            config
+        });
+        let server = bind(config(&sandbox, &directory), &clock).await;
+        let world = World { sandbox, clock, server, config, directory };
+        world.add_tenant(TENANT).await;
+        world
+    }
+}
+
+/// Fails the test rather than hang.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("this takes too long")
+}
+
+/// Waits until `holds`, while the tasks of this process and its sockets go on.
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            settle().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// The error's code and its `google.rpc.ErrorInfo` reason.
+pub(crate) fn reason(status: &Status) -> (Code, String) {
+    let info = status.get_details_error_info().expect("every error carries ErrorInfo");
+    assert_eq!(info.domain, "ticketd");
+    (status.code(), info.reason)
+}
+
+/// When the error says to come again.
+pub(crate) fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info().and_then(|info| info.retry_delay)
+}
+
+/// A time of a response.
+pub(crate) fn timestamp(time: Option<prost_types::Timestamp>) -> Timestamp {
+    let time = time.expect("the time is there");
+    Timestamp::new(time.seconds, time.nanos).unwrap()
+}
+
+/// Gives the other tasks and the sockets a turn.
+async fn settle() {
+    #[expect(clippy::disallowed_methods, reason = "a turn for the sockets, not a wait for time to pass")]
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+async fn bind(config: Config, clock: &ManualClock) -> Server {
+    let process = Process { clock: Arc::new(clock.clone()), random: Arc::new(SeededRandom::new(7)) };
+    Server::bind_with(config, process).await.unwrap()
+}
+
+fn config(sandbox: &Sandbox, directory: &TempDir) -> Config {
+    let private_key = sandbox.partner_private_key_pem().expect("the sandbox has a throwaway partner key");
+    let extra_ca_file = sandbox.ca_pem().map(|pem| {
+        let file = directory.path().join("ca.pem");
+        std::fs::write(&file, pem).unwrap();
+        file
+    });
+    Config {
+        superoffice: superoffice::Settings {
+            environment: Environment::Sod,
+            client_id: ApplicationId::new(sandbox.client_id()),
+            client_secret: ClientSecret::new(sandbox.client_secret()),
+            connect_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(10),
+            state_timeout: Duration::from_secs(2),
+            max_requests_in_flight: 64,
+            exchange: superoffice::ExchangeTransport::Rest,
+            development: Some(superoffice::Development {
+                base_url: sandbox.base_url().parse().unwrap(),
+                extra_ca_file,
+            }),
+        },
+        signing_keys: vec![PrivateKey::read(private_key.as_bytes(), None).unwrap()],
+        tickets: credentials::Settings::default(),
+        store: store::Settings {
+            url: format!("sqlite://{}", directory.path().join("ticketd.db").display()),
+            tenants_directory: None,
+        },
+        server: server::Settings {
+            address: "127.0.0.1:0".parse().unwrap(),
+            health_address: "127.0.0.1:0".parse().unwrap(),
+            drain_delay: Duration::ZERO,
+            ..server::Settings::default()
+        },
+        telemetry: telemetry::Settings::default(),
+    }
+}
