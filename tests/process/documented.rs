@@ -1,0 +1,59 @@
+//! The commands that the documents show, run as they stand there.
+
+use crate::place::{Place, Running, finish};
+
+const README: &str = include_str!("../../README.md");
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const STATUS: &str = include_str!("../../src/grpc/status.rs");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_way_leads_to_a_ticket() {
+    let shown = run_all(README).await;
+    assert!(shown.contains("The configuration is good."), "{shown}");
+    assert!(shown.contains("Cust12345 is registered"), "{shown}");
+    assert!(shown.contains("state:        running"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_commands_work() {
+    run_all(OPERATIONS).await;
+}
+
+#[test]
+fn every_reason_that_a_call_can_be_refused_with_is_explained() {
+    let is_reason = |text: &&str| text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let reasons: Vec<_> = STATUS.split('"').filter(is_reason).collect();
+    assert!(reasons.len() > 20, "{reasons:?}");
+    for reason in reasons {
+        assert!(OPERATIONS.contains(&format!("`{reason}`")), "{reason}");
+    }
+}
+
+/// Runs each `$ ticketd …` line of a document in its order, and answers what they print. Each must succeed.
+async fn run_all(document: &str) -> String {
+    let place = Place::new().await;
+    let commands: Vec<_> = document.lines().filter_map(|line| line.strip_prefix("$ ")).filter(is_ours).collect();
+    assert!(commands.len() >= 4, "{commands:?}");
+    let (mut shown, mut server) = (String::new(), None::<Running>);
+    for command in commands {
+        let addressed = server.as_ref().map_or_else(
+            || command.to_owned(),
+            |server| {
+                let command = command.replace("http://127.0.0.1:8443", &server.url());
+                command.replace("http://127.0.0.1:8081", &server.health_url())
+            },
+        );
+        if command.contains("ticketd serve") {
+            server = Some(Running::start(place.shell(&format!("exec {}", addressed.trim_end_matches('&')))).await);
+            continue;
+        }
+        let outcome = finish(place.shell(&addressed)).await;
+        assert_eq!(outcome.code, Some(0), "{command}: {outcome:?}");
+        shown.push_str(&outcome.output);
+    }
+    shown
+}
+
+fn is_ours(command: &&str) -> bool {
+    command.contains("ticketd ")
+}
