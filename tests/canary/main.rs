@@ -1,0 +1,63 @@
+//! Canary secrets through whole runs of the real binary at TRACE: none may come out, in any encoding or in pieces.
+//!
+//! Exempt is what hands a secret out on purpose: the ticket and the access token in an answer, what `ticket get
+//! --show-ticket` and `keys convert` print, and the database's files, which are not sealed yet (docs/storage.md).
+
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "the figures are printed")]
+
+mod calls;
+mod canaries;
+mod channels;
+mod collector;
+mod commands;
+mod garbage;
+mod in_memory;
+mod needles;
+mod rig;
+mod trouble;
+
+use channels::{OF_A_SERVER, OF_COMMANDS};
+use rig::{Rig, Variant};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_leaks_in_json_over_plain_http() {
+    run(Variant { log_format: "json", tls: false }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_leaks_in_text_over_tls() {
+    run(Variant { log_format: "text", tls: true }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_leaks_from_misused_commands() {
+    let rig = Rig::new(Variant { log_format: "json", tls: false }).await;
+    let process = rig.start().await;
+    calls::as_they_should(&rig, &process).await;
+    commands::as_they_should(&rig, &process).await;
+    commands::by_mistake(&rig, &process).await;
+    commands::with_bad_configurations(&rig).await;
+    process.stop(&rig.channels).await;
+    rig.channels.search("commands", &OF_COMMANDS, &rig.needles());
+}
+
+async fn run(variant: Variant) {
+    let rig = Rig::new(variant).await;
+    trouble::prepare(&rig);
+    let process = rig.start().await;
+    calls::as_they_should(&rig, &process).await;
+    let misuse = async {
+        calls::with_secrets_in_wrong_fields(&rig, &process).await;
+        garbage::to_the_ports(&rig, &process).await;
+        garbage::in_calls(&rig, &process).await;
+    };
+    tokio::join!(misuse, trouble::of_a_renewal(&rig, &process));
+    trouble::of_exchanges(&rig, &process).await;
+    trouble::of_other_endpoints(&rig, &process).await;
+    trouble::of_everybody(&rig, &process).await;
+    process.stop(&rig.channels).await;
+    let needles = rig.needles();
+    assert!(needles.secrets() > 300 && needles.pieces() > 500_000, "too little to look for");
+    rig.channels.search(variant.log_format, &OF_A_SERVER, &needles);
+}

@@ -1,0 +1,314 @@
+//! The real binary as a process, with the sandbox and a collector in the test's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use superoffice_sandbox::{Sandbox, SandboxTenant};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::canaries::Canaries;
+use crate::channels::Channels;
+use crate::collector;
+use crate::needles::Needles;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_ticketd");
+/// No test waits longer than this for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a run is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant {
+    pub(crate) log_format: &'static str,
+    pub(crate) tls: bool,
+}
+
+pub(crate) struct Rig {
+    pub(crate) canaries: Canaries,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) channels: Channels,
+    pub(crate) directory: TempDir,
+    endpoint: String,
+    variant: Variant,
+    /// Every system user token that the sandbox or ticketd was given.
+    tokens: Mutex<Vec<String>>,
+}
+
+/// ticketd, serving.
+pub(crate) struct Process {
+    child: Child,
+    log: Log,
+    stdout: Log,
+    readers: Vec<JoinHandle<()>>,
+    /// Where callers connect.
+    pub(crate) grpc: String,
+    /// Where kubelets ask.
+    pub(crate) health: String,
+}
+
+/// What the process wrote so far. Clones share it.
+#[derive(Clone, Default)]
+struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    grown: Arc<Notify>,
+}
+
+impl Rig {
+    pub(crate) async fn new(variant: Variant) -> Self {
+        let canaries = Canaries::draw();
+        let sandbox = Sandbox::builder()
+            .client_secret(&canaries.client_secret)
+            .application_name(&canaries.application_name)
+            .partner_public_key(&canaries.registered_key.public_pem)
+            .tls(variant.tls)
+            .remember_secrets(true)
+            .start()
+            .await
+            .unwrap();
+        let channels = Channels::default();
+        let endpoint = collector::start(&channels).await;
+        let directory = tempfile::tempdir().unwrap();
+        let rig = Self { canaries, sandbox, channels, directory, endpoint, variant, tokens: Mutex::default() };
+        rig.write_files();
+        rig
+    }
+
+    /// A file of this run, as the command line wants it.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// Makes the tenant known to the sandbox.
+    pub(crate) fn tenant(&self, name: &str) -> SandboxTenant {
+        let tenant = self.sandbox.add_tenant(name);
+        self.tokens.lock().unwrap().push(tenant.system_user_token.clone());
+        tenant
+    }
+
+    /// The same, and puts its token into the mounted directory.
+    pub(crate) fn mounted_tenant(&self, name: &str) {
+        let token = self.tenant(name).system_user_token;
+        fs::write(self.directory.path().join("tenants").join(name), token + "\n").unwrap();
+    }
+
+    /// Starts ticketd and waits until it serves.
+    pub(crate) async fn start(&self) -> Process {
+        let mut child = self.command(&["serve", "--config", &self.path("ticketd.toml")]).spawn().unwrap();
+        let (log, stdout) = (Log::default(), Log::default());
+        let readers = vec![
+            tokio::spawn(read(child.stderr.take().unwrap(), log.clone())),
+            tokio::spawn(read(child.stdout.take().unwrap(), stdout.clone())),
+        ];
+        let line = log.line_with("serving").await;
+        let mut addresses = line.split("127.0.0.1:").skip(1).map(|rest| {
+            let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
+            format!("127.0.0.1:{}", &rest[..end])
+        });
+        let (grpc, health) = (addresses.next().unwrap(), addresses.next().unwrap());
+        let process = Process { child, log, stdout, readers, grpc, health };
+        let proc = Path::new("/proc").join(process.child.id().unwrap().to_string());
+        for name in ["cmdline", "environ"] {
+            self.channels.note("command line and environment", fs::read(proc.join(name)).unwrap());
+        }
+        process
+    }
+
+    /// Runs a command to its end. What it is meant to print in secret stays out of the search.
+    pub(crate) async fn run(&self, arguments: &[&str], input: &str, prints_a_secret: bool) -> Output {
+        self.run_with(arguments, input, prints_a_secret, &[]).await
+    }
+
+    pub(crate) async fn run_with(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        prints_a_secret: bool,
+        variables: &[(&str, &str)],
+    ) -> Output {
+        let mut child = self.command(arguments).envs(variables.iter().copied()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // A command that does not read its input closes it.
+        drop(stdin.write_all(input.as_bytes()).await);
+        drop(stdin);
+        let output = within(child.wait_with_output()).await.unwrap();
+        self.channels.note("stderr of commands", &output.stderr);
+        if !prints_a_secret {
+            self.channels.note("stdout of commands", &output.stdout);
+        }
+        output
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .args(arguments)
+            .env_clear()
+            .env("TICKETD_TELEMETRY_LOG_FILTER", "trace")
+            .env("TICKETD_TELEMETRY_LOG_FORMAT", self.variant.log_format)
+            .env("RUST_BACKTRACE", "full")
+            .current_dir(self.directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// One secret of each kind that has come up so far.
+    pub(crate) fn secrets(&self) -> Vec<(&'static str, String)> {
+        let canaries = &self.canaries;
+        let seen = self.sandbox.seen_secrets();
+        let last = |secrets: &[String]| secrets.last().expect("one of each kind has come up").clone();
+        vec![
+            ("client secret", canaries.client_secret.clone()),
+            ("system user token", last(&self.tokens.lock().unwrap())),
+            ("signed token", last(&seen.signed_system_tokens)),
+            ("JWT", last(&seen.jwts)),
+            ("ticket", last(&seen.tickets)),
+            ("access token", last(&seen.access_tokens)),
+            ("refresh token", last(&seen.refresh_tokens)),
+            ("passphrase", canaries.passphrase.clone()),
+            ("PEM", canaries.registered_key.pem.clone()),
+            ("XML", canaries.registered_key.xml.clone()),
+        ]
+    }
+
+    /// Those of different shapes.
+    pub(crate) fn few_secrets(&self) -> Vec<(&'static str, String)> {
+        let shapes = ["client secret", "system user token", "JWT", "ticket", "PEM"];
+        self.secrets().into_iter().filter(|(name, _)| shapes.contains(name)).collect()
+    }
+
+    pub(crate) fn needles(&self) -> Needles {
+        self.canaries.needles(&self.tokens.lock().unwrap(), &self.sandbox.seen_secrets())
+    }
+
+    fn write_files(&self) {
+        let Canaries { client_secret, passphrase, registered_key, other_key, .. } = &self.canaries;
+        fs::create_dir(self.path("tenants")).unwrap();
+        self.write("client-secret", client_secret);
+        self.write("passphrase", passphrase);
+        self.write("registered.xml", &registered_key.xml);
+        self.write("registered.pem", &registered_key.pem);
+        self.write("other.pem", other_key.encrypted_pem(passphrase));
+        let trust = self.sandbox.ca_pem().map(|pem| format!("extra_ca_file = {:?}\n", self.write("ca.pem", pem)));
+        let config = format!(
+            r#"
+[superoffice]
+environment = "sod"
+client_id = "{client_id}"
+client_secret_file = "./client-secret"
+# The first is not the registered one: its signature is refused, and the next is tried.
+signing_key_files = ["./other.pem", "./registered.xml"]
+signing_key_passphrase_file = "./passphrase"
+connect_timeout = "700ms"
+request_timeout = "700ms"
+state_timeout = "700ms"
+allow_custom_base_url = true
+base_url = "{base_url}"
+{trust}
+[tickets]
+# A ticket that is asked for is renewed about three seconds after it was issued.
+lifetime = "5s"
+renew_before_min = "2s"
+renew_before_max = "2400ms"
+wait_before_expiry = "1s"
+exchange_budget = "1s"
+[store]
+url = "sqlite://ticketd.db"
+tenants_directory = "./tenants"
+[server]
+address = "127.0.0.1:0"
+health_address = "127.0.0.1:0"
+reflection = true
+drain_delay = "0s"
+drain_timeout = "2s"
+[telemetry]
+otlp_endpoint = "{endpoint}"
+"#,
+            client_id = self.sandbox.client_id(),
+            base_url = self.sandbox.base_url(),
+            trust = trust.unwrap_or_default(),
+            endpoint = self.endpoint,
+        );
+        self.write("ticketd.toml", config);
+    }
+
+    /// The configuration that works.
+    pub(crate) fn config(&self) -> String {
+        fs::read_to_string(PathBuf::from(self.path("ticketd.toml"))).unwrap()
+    }
+}
+
+impl Process {
+    /// Waits until the log has a line with `text`.
+    pub(crate) async fn logged(&self, text: &str) {
+        self.log.line_with(text).await;
+    }
+
+    /// Drains it and hands everything it wrote over.
+    pub(crate) async fn stop(mut self, channels: &Channels) {
+        let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        let status = within(self.child.wait()).await.unwrap();
+        for reader in self.readers.drain(..) {
+            within(reader).await.unwrap();
+        }
+        channels.note("stdout of the server", self.stdout.text.lock().unwrap().as_slice());
+        channels.note("log", self.log.text.lock().unwrap().as_slice());
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Log {
+    async fn line_with(&self, text: &str) -> String {
+        let waiting = async {
+            loop {
+                let mut grown = std::pin::pin!(self.grown.notified());
+                grown.as_mut().enable();
+                if let Some(line) = self.find(text) {
+                    return line;
+                }
+                grown.await;
+            }
+        };
+        let Ok(line) = tokio::time::timeout(PATIENCE, waiting).await else {
+            let log = String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned();
+            let last = log.len().saturating_sub(2_000);
+            panic!("never logged: {text}\n...{}", log.get(last..).unwrap_or(&log));
+        };
+        line
+    }
+
+    fn find(&self, text: &str) -> Option<String> {
+        let log = self.text.lock().unwrap();
+        // A line is whole once another one begins.
+        let (whole, _) = std::str::from_utf8(&log).ok()?.rsplit_once('\n')?;
+        whole.lines().find(|line| line.contains(text)).map(str::to_owned)
+    }
+}
+
+async fn read(mut output: impl AsyncReadExt + Unpin, log: Log) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = output.read(&mut buffer).await {
+        log.text.lock().unwrap().extend_from_slice(&buffer[..length]);
+        log.grown.notify_waiters();
+    }
+}
+
+/// Fails the test rather than hang.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("this takes too long")
+}
