@@ -1,0 +1,82 @@
+{{/* The chart's name. */}}
+{{- define "ticketd.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The objects' name. A StatefulSet's pods and revisions get suffixes, and labels end at 63 characters. */}}
+{{- define "ticketd.fullname" -}}
+{{- $name := include "ticketd.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What never changes in an object's life. */}}
+{{- define "ticketd.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "ticketd.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "ticketd.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "ticketd.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "ticketd.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "ticketd.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ticketd.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ default $.Chart.AppVersion .tag }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+ticketd.toml. The operator's sections with the chart's own keys over them. Values reach templates as JSON: its strings,
+lists and booleans are TOML's as well, and its numbers are integers here.
+*/}}
+{{- define "ticketd.toml" -}}
+{{- $secrets := "/etc/ticketd/secrets" -}}
+{{- $superoffice := dict
+    "environment" (required "config.superoffice.environment is required: sod, qaonline or online" .Values.config.superoffice.environment)
+    "client_id" (required "config.superoffice.client_id is required: the application's client id" .Values.config.superoffice.client_id)
+    "client_secret_file" (printf "%s/client-secret" $secrets)
+    "signing_key_files" (list) -}}
+{{- range $index, $key := .Values.secrets.keys.signingKeys -}}
+{{- $_ := set $superoffice "signing_key_files" (append $superoffice.signing_key_files (printf "%s/signing-key-%d" $secrets $index)) -}}
+{{- end -}}
+{{- if .Values.secrets.keys.signingKeyPassphrase -}}
+{{- $_ := set $superoffice "signing_key_passphrase_file" (printf "%s/signing-key-passphrase" $secrets) -}}
+{{- end -}}
+{{- $store := dict "url" "sqlite:///var/lib/ticketd/ticketd.db" -}}
+{{- if .Values.tenants.existingSecret -}}
+{{- $_ := set $store "tenants_directory" "/etc/ticketd/tenants" -}}
+{{- end -}}
+{{- $server := dict
+    "address" (printf "127.0.0.1:%d" (int64 .Values.grpc.port))
+    "health_address" (printf "%s:%d" .Values.health.host (int64 .Values.health.port))
+    "drain_delay" (printf "%ds" (int64 .Values.shutdown.drainDelaySeconds))
+    "drain_timeout" (printf "%ds" (int64 .Values.shutdown.drainTimeoutSeconds)) -}}
+{{- $own := dict "superoffice" $superoffice "store" $store "server" $server -}}
+{{- range $section, $keys := mustMergeOverwrite (deepCopy .Values.config) $own }}
+[{{ $section }}]
+{{- range $key, $value := $keys }}
+{{ $key }} = {{ if kindIs "float64" $value }}{{ int64 $value }}{{ else }}{{ mustToJson $value }}{{ end }}
+{{- end }}
+{{ end }}
+{{- end -}}
