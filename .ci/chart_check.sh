@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# The chart without a cluster: it lints, renders what Kubernetes takes, refuses what it must, and says what is true.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source .ci/tools.sh
+
+chart=helm/ticketd
+rendered=$(mktemp -d)
+trap 'rm -rf "$rendered"' EXIT
+
+for binary in "$helm" "$helm_before"; do
+  "$binary" version --short
+  for values in "$chart"/ci/*.yaml; do
+    "$binary" lint --strict --quiet "$chart" -f "$values"
+    "$binary" template release "$chart" -f "$values" >"$rendered/$(basename "$values")"
+  done
+  for version in 1.27 1.30 1.33 1.35 1.37; do
+    "$python_tools/kubernetes-validate" --strict --quiet -k "$version" "$rendered"/*.yaml
+  done
+  "$python_tools/python" .ci/chart_rules.py "$rendered"/*.yaml
+done
+
+# Each of these, set on values that are good otherwise, has to be refused.
+refused=(
+  replicas=2
+  typo=1
+  secrets.clientSecret=inline
+  secrets.existingSecret=
+  secrets.keys.signingKeys=null
+  config.superoffice.environment=prod
+  config.superoffice.client_id=
+  config.superoffice.client_secret_file=/tmp/secret
+  config.server.address=0.0.0.0:8443
+  config.server.drain_delay=1s
+  config.store.url=sqlite:///tmp/x
+  config.tickets.lifetime=6
+  config.tickets.capacity=0
+  config.tickets.unknown=1
+  grpc.port=443
+  image.digest=latest
+  "persistence.accessModes={ReadWriteMany}"
+)
+for setting in "${refused[@]}"; do
+  if "$helm" template release "$chart" -f "$chart/ci/minimal.yaml" --set "$setting" >/dev/null 2>&1; then
+    echo "The chart takes --set $setting" >&2
+    exit 1
+  fi
+done
+echo "${#refused[@]} bad values refused"
