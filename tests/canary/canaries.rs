@@ -130,7 +130,9 @@ impl KeyMaterial {
     }
 
     fn private_der(&self) -> &[u8] {
-        let d = self.number("D");
+        let padded = self.number("D");
+        // XML pads a number to the modulus' length, DER does not: one key in twenty has a shorter one.
+        let d = &padded[padded.iter().take_while(|byte| **byte == 0).count()..];
         let start = self.der.windows(d.len()).position(|window| window == d).unwrap();
         &self.der[start..]
     }
