@@ -1,6 +1,8 @@
 //! From a request to its answer.
 
+mod authorize;
 mod exchange;
+mod revoke;
 mod tenant_state;
 mod tokens;
 mod webapi;
@@ -65,21 +67,28 @@ fn true_answer(
     body: &[u8],
     faults: &delivery::Faults,
 ) -> Response {
-    let wanted = match route {
-        Route::SoapExchange if exchange::soap::is_description(parts.uri.query()) => Method::GET,
-        Route::Exchange | Route::SoapExchange | Route::Tokens => Method::POST,
-        _ => Method::GET,
+    let asks_for_description = *route == Route::SoapExchange && exchange::soap::is_description(parts.uri.query());
+    let allowed = match route {
+        Route::SoapExchange if asks_for_description => parts.method == Method::GET,
+        Route::Exchange | Route::SoapExchange | Route::Tokens | Route::Revoke => parts.method == Method::POST,
+        Route::Authorize { .. } => parts.method == Method::GET || parts.method == Method::POST,
+        Route::Other => true,
+        _ => parts.method == Method::GET,
     };
-    if parts.method != wanted && *route != Route::Other {
+    if !allowed {
         return message(StatusCode::METHOD_NOT_ALLOWED, "The requested resource does not support this method.");
     }
     match route {
         Route::Exchange => exchange::rest::answer(world, body, faults.forgery()),
-        Route::SoapExchange if wanted == Method::GET => exchange::soap::description(world),
+        Route::SoapExchange if asks_for_description => exchange::soap::description(world),
         Route::SoapExchange => exchange::soap::answer(world, &parts.headers, body, faults.forgery()),
         Route::Jwks => well_known::jwks(world),
         Route::Discovery => well_known::discovery(world),
-        Route::Tokens => tokens::answer(world, parts, body),
+        Route::Authorize { context_identifier } => {
+            authorize::answer(world, context_identifier.as_deref(), parts, body, faults.forgery())
+        }
+        Route::Tokens => tokens::answer(world, parts, body, faults.forgery()),
+        Route::Revoke => revoke::answer(world, parts, body, faults.forgery()),
         Route::TenantState { context_identifier } => tenant_state::answer(world, context_identifier),
         Route::WebApi { context_identifier, resource } => {
             webapi::answer(world, host, context_identifier, resource, &parts.headers)
@@ -92,7 +101,10 @@ fn true_answer(
 fn named_tenant(world: &World, route: &Route, parts: &Parts, body: &[u8]) -> Option<String> {
     match route {
         Route::Exchange | Route::SoapExchange => exchange::named_tenant(route, body),
-        Route::Tokens => tokens::named_tenant(world, parts, body),
+        Route::Authorize { context_identifier } => {
+            context_identifier.clone().or_else(|| authorize::named_tenant(parts, body))
+        }
+        Route::Tokens | Route::Revoke => tokens::named_tenant(world, parts, body),
         _ => route.context_identifier().map(str::to_owned),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::duration;
 use crate::endpoint::Endpoint;
-use crate::jwt_flaw::{JwtFlaw, WrongTenant};
+use crate::jwt_flaw::{IdTokenFlaw, JwtFlaw, WrongTenant};
 
 /// One thing that goes wrong. By itself it goes wrong everywhere, for every tenant and for good; [`Knob`] limits it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,10 +44,15 @@ pub enum Behaviour {
     DrippingBody(#[serde(with = "duration")] Duration),
     /// An exchange is answered 200 with `IsSuccessful: false`. No ticket is made.
     Refused(Refusal),
-    /// An exchange succeeds with a JWT that must not be trusted.
+    /// An exchange, or a request for tokens, succeeds with a JWT that must not be trusted.
     Jwt(JwtFlaw),
-    /// An exchange succeeds with a JWT that is another tenant's, in part or wholly.
+    /// An exchange, or a request for tokens, succeeds with a JWT that is another tenant's, in part or wholly.
     WrongTenant(WrongTenant),
+    /// A request for tokens succeeds with an ID token that is not the sign-in's, or with none.
+    IdToken(IdTokenFlaw),
+    /// A sign-in redirects with this OAuth error; tokens and revocations are answered with it.
+    #[serde(rename = "oauth-error")]
+    OAuthError(String),
 }
 
 /// An answer that somebody wrote.
@@ -113,9 +118,12 @@ impl Behaviour {
 
     pub(crate) fn is_possible_at(&self, endpoint: Endpoint) -> bool {
         match self {
-            Self::Refused(_) | Self::Jwt(_) | Self::WrongTenant(_) => {
-                matches!(endpoint, Endpoint::Exchange | Endpoint::SoapExchange)
+            Self::Refused(_) => matches!(endpoint, Endpoint::Exchange | Endpoint::SoapExchange),
+            Self::Jwt(_) | Self::WrongTenant(_) => {
+                matches!(endpoint, Endpoint::Exchange | Endpoint::SoapExchange | Endpoint::Tokens)
             }
+            Self::IdToken(_) => endpoint == Endpoint::Tokens,
+            Self::OAuthError(_) => matches!(endpoint, Endpoint::Authorize | Endpoint::Tokens | Endpoint::Revoke),
             _ => true,
         }
     }
@@ -192,7 +200,7 @@ impl FromStr for Knob {
         }
         let behaviour = match behaviour.split_once('=') {
             Some((name, value)) => {
-                let textual = matches!(name, "throttled" | "unavailable" | "redirect");
+                let textual = matches!(name, "throttled" | "unavailable" | "redirect" | "oauth-error");
                 json!({ name: if textual { json!(value) } else { json_or_text(value) } })
             }
             None => json!(behaviour),
@@ -226,6 +234,8 @@ mod tests {
             Behaviour::Throttled("Wed, 21 Oct 2026 07:28:00 GMT".to_owned()).times(1)
         );
         assert_eq!(knob("jwt=alg-none"), Behaviour::Jwt(JwtFlaw::AlgNone).into());
+        assert_eq!(knob("oauth-error=invalid_grant"), Behaviour::OAuthError("invalid_grant".to_owned()).into());
+        assert_eq!(knob("id-token=wrong-nonce"), Behaviour::IdToken(IdTokenFlaw::WrongNonce).into());
         assert_eq!(knob("hang"), Behaviour::Hang.into());
         let body = r#"{"Message":"no, never"}"#.to_owned();
         assert_eq!(

@@ -86,6 +86,7 @@ pub struct Builder {
     hosts: Vec<SocketAddr>,
     knobs: Vec<Knob>,
     remember_secrets: bool,
+    redirect_uris: Vec<String>,
 }
 
 impl Default for Builder {
@@ -105,6 +106,7 @@ impl Default for Builder {
             hosts: vec![ANY_PORT; 2],
             knobs: Vec::new(),
             remember_secrets: false,
+            redirect_uris: Vec::new(),
         }
     }
 }
@@ -209,6 +211,13 @@ impl Builder {
         Self { remember_secrets, ..self }
     }
 
+    /// A URI that sign-ins may redirect to, compared as it is.
+    #[must_use]
+    pub fn redirect_uri(mut self, uri: impl Into<String>) -> Self {
+        self.redirect_uris.push(uri.into());
+        self
+    }
+
     /// Returns when every port is open.
     pub async fn start(self) -> Result<Sandbox, StartError> {
         if self.hosts.is_empty() {
@@ -239,6 +248,8 @@ impl Builder {
             partner_key: Mutex::new(partner_key),
             keys: Mutex::new(keys),
             tenants: Mutex::new(Tenants::default()),
+            redirect_uris: Mutex::new(self.redirect_uris),
+            codes: Mutex::default(),
             knobs: Knobs::default(),
             traffic: Arc::default(),
             seen_secrets: Memory::new(self.remember_secrets),

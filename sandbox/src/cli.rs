@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// A tenant, with its system user token after an equals sign if it is not to be made up. Repeatable.
     #[arg(long = "tenant", value_name = "TENANT[=TOKEN]", default_value = "Cust12345")]
     tenants: Vec<String>,
+    /// A URI that sign-ins may redirect to. Repeatable.
+    #[arg(long = "redirect-uri", value_name = "URI")]
+    redirect_uris: Vec<String>,
     /// Speak TLS, with a certificate authority made at the start.
     #[arg(long)]
     tls: bool,
@@ -113,6 +116,7 @@ fn builder(arguments: &Arguments) -> Result<Builder, Box<dyn Error>> {
     if let Some(file) = &arguments.jwt_signing_key {
         builder = builder.jwt_signing_key(read(file)?);
     }
+    builder = arguments.redirect_uris.iter().fold(builder, Builder::redirect_uri);
     Ok(arguments.knobs.iter().cloned().fold(builder, Builder::behaviour))
 }
 

@@ -18,7 +18,10 @@ use crate::duration;
 use crate::keys::KeyRotation;
 use crate::knobs::KnobId;
 use crate::sandbox::{Parts, UnknownTenant};
+use crate::sign_in;
 use crate::tenants::TenantState;
+use crate::users::SandboxUser;
+use crate::webhook::{self, Webhook};
 use crate::world::lock;
 
 type Control = State<Arc<Parts>>;
@@ -30,6 +33,10 @@ pub(crate) async fn serve(socket: TcpListener, parts: Arc<Parts>) {
         .route("/tenants/{ctx}", put(change_tenant))
         .route("/tenants/{ctx}/refresh-tokens", post(issue_refresh_token))
         .route("/tenants/{ctx}/tickets", delete(revoke_tickets))
+        .route("/tenants/{ctx}/users", post(add_user))
+        .route("/redirect-uris", get(list_redirect_uris).post(add_redirect_uri))
+        .route("/approve", post(approve))
+        .route("/webhooks", post(send_webhook))
         .route("/knobs", get(list_knobs).post(set_knob).delete(clear_knobs))
         .route("/knobs/{id}", delete(clear_knob))
         .route("/settings", get(settings).patch(change_settings))
@@ -83,6 +90,7 @@ struct TenantChange {
     state: Option<TenantState>,
     host: Option<usize>,
     serial: Option<String>,
+    system_token_claim: Option<bool>,
 }
 
 async fn change_tenant(
@@ -95,6 +103,7 @@ async fn change_tenant(
     }
     parts.change_tenant(&ctx, |tenant| {
         tenant.state = change.state.unwrap_or(tenant.state);
+        tenant.system_token_claim = change.system_token_claim.unwrap_or(tenant.system_token_claim);
         if let Some(serial) = change.serial {
             tenant.serial = serial;
         }
@@ -108,6 +117,63 @@ async fn issue_refresh_token(State(parts): Control, Path(ctx): Path<String>) -> 
 
 async fn revoke_tickets(State(parts): Control, Path(ctx): Path<String>) -> Json<Value> {
     Json(json!({ "revoked": lock(&parts.world.tenants).revoke_tickets(&ctx) }))
+}
+
+async fn add_user(
+    State(parts): Control,
+    Path(ctx): Path<String>,
+    Json(user): Json<SandboxUser>,
+) -> Result<StatusCode, UnknownTenant> {
+    parts.add_user(&ctx, user)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedirectUri {
+    redirect_uri: String,
+}
+
+async fn list_redirect_uris(State(parts): Control) -> Json<Value> {
+    Json(json!(*lock(&parts.world.redirect_uris)))
+}
+
+async fn add_redirect_uri(State(parts): Control, Json(new): Json<RedirectUri>) -> StatusCode {
+    lock(&parts.world.redirect_uris).push(new.redirect_uri);
+    StatusCode::NO_CONTENT
+}
+
+/// Without a user, the sign-in is denied.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Approval {
+    authorization_url: String,
+    user: Option<String>,
+}
+
+async fn approve(State(parts): Control, Json(approval): Json<Approval>) -> Response {
+    match sign_in::without_browser(&parts.world, &approval.authorization_url, approval.user.as_deref()) {
+        Ok(url) => Json(json!({ "redirect_url": url })).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+#[derive(Deserialize)]
+struct WebhookOrder {
+    url: String,
+    #[serde(flatten)]
+    webhook: Webhook,
+}
+
+async fn send_webhook(State(parts): Control, Json(order): Json<WebhookOrder>) -> Response {
+    let payload = match order.webhook.payload(&parts.world) {
+        Ok(payload) => payload,
+        Err(error) => return error.into_response(),
+    };
+    match webhook::send(&order.url, &payload).await {
+        Ok(status) => Json(json!({ "status": status })).into_response(),
+        Err(error) => refused(&error),
+    }
 }
 
 async fn list_knobs(State(parts): Control) -> Response {

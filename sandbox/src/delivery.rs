@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use crate::answers::message;
 use crate::behaviour::{Behaviour, CannedAnswer, Refusal};
 use crate::endpoint::Endpoint;
-use crate::jwt_flaw::{JwtFlaw, WrongTenant};
+use crate::jwt_flaw::{IdTokenFlaw, JwtFlaw, WrongTenant};
 use crate::knobs::Applied;
 
 /// The connection is to be closed without an answer.
@@ -53,13 +53,15 @@ impl Form {
     }
 }
 
-/// What becomes of an exchange's token.
+/// What becomes of an exchange's token, or of a step of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Forgery {
     None,
     Refused(Refusal),
     Jwt(JwtFlaw),
     WrongTenant(WrongTenant),
+    IdToken(IdTokenFlaw),
+    OAuthError(String),
 }
 
 /// The behaviours that concern a request, by the moment they act. All waits add up; of the others of a kind the newest
@@ -84,6 +86,8 @@ impl Faults {
                 Behaviour::Refused(refusal) => faults.forgery = Forgery::Refused(refusal),
                 Behaviour::Jwt(flaw) => faults.forgery = Forgery::Jwt(flaw),
                 Behaviour::WrongTenant(how) => faults.forgery = Forgery::WrongTenant(how),
+                Behaviour::IdToken(flaw) => faults.forgery = Forgery::IdToken(flaw),
+                Behaviour::OAuthError(error) => faults.forgery = Forgery::OAuthError(error),
                 Behaviour::TruncatedBody | Behaviour::DrippingBody(_) => faults.spoiled = Some(behaviour),
                 _ => faults.instead = Some(behaviour),
             }

@@ -14,8 +14,12 @@ pub enum Endpoint {
     Jwks,
     /// `GET /login/.well-known/openid-configuration`
     Discovery,
+    /// `/login/common/oauth/authorize`, or a tenant's name in place of `common`: the page, and its decision
+    Authorize,
     /// `POST /login/common/oauth/tokens`
     Tokens,
+    /// `POST /login/common/oauth/revoke`
+    Revoke,
     /// `GET /api/state/{ContextIdentifier}`
     TenantState,
     /// `GET /{ContextIdentifier}/api/...` on a tenant host
@@ -40,7 +44,9 @@ pub(crate) enum Route {
     SoapExchange,
     Jwks,
     Discovery,
+    Authorize { context_identifier: Option<String> },
     Tokens,
+    Revoke,
     TenantState { context_identifier: String },
     WebApi { context_identifier: String, resource: String },
     Other,
@@ -58,6 +64,10 @@ impl Route {
             (Host::Login, ["login", ".well-known", "jwks"]) => Self::Jwks,
             (Host::Login, ["login", ".well-known", "openid-configuration"]) => Self::Discovery,
             (Host::Login, ["login", "common", "oauth", "tokens"]) => Self::Tokens,
+            (Host::Login, ["login", "common", "oauth", "revoke"]) => Self::Revoke,
+            (Host::Login, ["login", tenant, "oauth", "authorize"]) => {
+                Self::Authorize { context_identifier: (*tenant != "common").then(|| segments[1].to_owned()) }
+            }
             (Host::Login, ["api", "state", _]) => Self::TenantState { context_identifier: segments[2].to_owned() },
             (_, [_, "api", resource @ ..]) => {
                 Self::WebApi { context_identifier: segments[0].to_owned(), resource: resource.join("/") }
@@ -72,7 +82,9 @@ impl Route {
             Self::SoapExchange => Endpoint::SoapExchange,
             Self::Jwks => Endpoint::Jwks,
             Self::Discovery => Endpoint::Discovery,
+            Self::Authorize { .. } => Endpoint::Authorize,
             Self::Tokens => Endpoint::Tokens,
+            Self::Revoke => Endpoint::Revoke,
             Self::TenantState { .. } => Endpoint::TenantState,
             Self::WebApi { .. } => Endpoint::WebApi,
             Self::Other => Endpoint::Other,
@@ -85,6 +97,7 @@ impl Route {
             Self::TenantState { context_identifier } | Self::WebApi { context_identifier, .. } => {
                 Some(context_identifier)
             }
+            Self::Authorize { context_identifier } => context_identifier.as_deref(),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Builds the system user JWT: true to form, then spoiled where a behaviour says so.
+//! Builds SuperOffice's JWTs: true to form, then spoiled where a behaviour says so.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -20,7 +20,7 @@ pub(crate) struct Jwt {
 }
 
 impl Jwt {
-    /// The JWT that SuperOffice would issue.
+    /// The JWT around a ticket.
     pub(crate) fn new(
         tenant: &Tenant,
         tenant_url: &str,
@@ -30,22 +30,13 @@ impl Jwt {
         settings: &Settings,
         now: Timestamp,
     ) -> Self {
-        let issued = now.as_second();
-        let life = i64::try_from(settings.jwt_life.as_secs()).unwrap_or(i64::MAX);
         let token = &tenant.system_user_token;
-        let mut header = object(json!({ "alg": "RS256", "kid": key.kid, "x5t": key.x5t, "typ": "JWT" }));
-        if !settings.jwt_with_kid {
-            header.remove("kid");
-        }
-        let mut claims = object(json!({
+        let registered = json!({
             "sub": application_name,
             "iss": "SuperOffice AS",
             "aud": format!("spn:{}", tenant.serial),
-            "iat": if settings.iat_as_string { json!(issued.to_string()) } else { json!(issued) },
-            "nbf": issued.saturating_sub(60),
-            "exp": issued.saturating_add(life),
-        }));
-        for (name, value) in [
+        });
+        let own = [
             ("identityprovider", json!("superid")),
             ("email", json!(application_name)),
             ("upn", json!(application_name)),
@@ -59,13 +50,48 @@ impl Jwt {
             ("ticket", json!(ticket)),
             ("system_token", if settings.system_token_as_array { json!([token, token]) } else { json!(token) }),
             ("netserver_url", json!(format!("{tenant_url}/Remote/Services88/"))),
-        ] {
-            claims.insert(format!("{CLAIM}{name}"), value);
-        }
+        ];
+        let mut jwt = Self::issue(registered, own, key, settings, now);
         if settings.webapi_url_claim {
-            claims.insert(format!("{CLAIM}webapi_url"), json!(format!("{tenant_url}/api/")));
+            jwt.claim("webapi_url", json!(format!("{tenant_url}/api/")));
         }
-        Self { header, claims }
+        jwt
+    }
+
+    /// A JWT with SuperOffice's header and times, with these registered claims and these of SuperOffice's own.
+    pub(crate) fn issue(
+        registered: Value,
+        own: impl IntoIterator<Item = (&'static str, Value)>,
+        key: &SigningKey,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Self {
+        let issued = now.as_second();
+        let life = i64::try_from(settings.jwt_life.as_secs()).unwrap_or(i64::MAX);
+        let mut header = object(json!({ "alg": "RS256", "kid": key.kid, "x5t": key.x5t, "typ": "JWT" }));
+        if !settings.jwt_with_kid {
+            header.remove("kid");
+        }
+        let mut claims = object(registered);
+        claims.extend(object(json!({
+            "iat": if settings.iat_as_string { json!(issued.to_string()) } else { json!(issued) },
+            "nbf": issued.saturating_sub(60),
+            "exp": issued.saturating_add(life),
+        })));
+        let mut jwt = Self { header, claims };
+        for (name, value) in own {
+            jwt.claim(name, value);
+        }
+        jwt
+    }
+
+    /// Puts a registered claim in, or takes it out if it is null.
+    pub(crate) fn registered(&mut self, name: &str, value: Value) {
+        if value.is_null() {
+            self.claims.remove(name);
+        } else {
+            self.claims.insert(name.to_owned(), value);
+        }
     }
 
     pub(crate) fn sign(&self, key: &SigningKey) -> String {
@@ -163,17 +189,21 @@ impl Jwt {
         format!("{}.{}", part(&self.header), part(&self.claims))
     }
 
-    fn claim(&mut self, name: &str, value: Value) {
+    /// Puts a claim of SuperOffice's in.
+    pub(crate) fn claim(&mut self, name: &str, value: Value) {
         self.claims.insert(format!("{CLAIM}{name}"), value);
     }
 
-    fn without_claim(&mut self, name: &str) {
+    pub(crate) fn without_claim(&mut self, name: &str) {
         self.claims.remove(&format!("{CLAIM}{name}"));
     }
 
     fn serial(&mut self, serial: &str) {
         self.claim("serial", json!(serial));
-        self.claims.insert("aud".to_owned(), json!(format!("spn:{serial}")));
+        // Only a system user token's audience is its database.
+        if self.claims.get("iss").is_some_and(|issuer| issuer == "SuperOffice AS") {
+            self.claims.insert("aud".to_owned(), json!(format!("spn:{serial}")));
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The ways in which a system user JWT can deserve no trust.
+//! The ways in which a JWT can deserve no trust.
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,49 @@ impl JwtFlaw {
         Self::TrailingBytes,
         Self::Oversized,
         Self::Garbage,
+    ];
+}
+
+/// A properly signed ID token that belongs to another sign-in, or is not there. The flaws of [`JwtFlaw`] are possible
+/// besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdTokenFlaw {
+    /// There is no ID token.
+    Missing,
+    /// `nonce` is another sign-in's.
+    WrongNonce,
+    /// `nonce` is missing.
+    WithoutNonce,
+    /// `iss` is another environment's.
+    OtherEnvironment,
+    /// `iss` is that of system user tokens.
+    SystemUserIssuer,
+    /// `aud` is another application's client id.
+    OtherApplication,
+    /// `aud` is our application and another one.
+    TwoApplications,
+    /// `at_hash` is another access token's.
+    WrongAccessTokenHash,
+    /// `c_hash` is another code's.
+    WrongCodeHash,
+    /// `system_token` is missing.
+    WithoutSystemToken,
+}
+
+impl IdTokenFlaw {
+    /// Every flaw.
+    pub const ALL: [Self; 10] = [
+        Self::Missing,
+        Self::WrongNonce,
+        Self::WithoutNonce,
+        Self::OtherEnvironment,
+        Self::SystemUserIssuer,
+        Self::OtherApplication,
+        Self::TwoApplications,
+        Self::WrongAccessTokenHash,
+        Self::WrongCodeHash,
+        Self::WithoutSystemToken,
     ];
 }
 

@@ -18,8 +18,11 @@ use crate::listener::Listener;
 use crate::partner_key::{PartnerKey, PartnerKeyError};
 use crate::seen_secrets::SeenSecrets;
 use crate::settings::Settings;
+use crate::sign_in::{self, SignInError};
 use crate::tenants::{SandboxTenant, Tenant, TenantState};
 use crate::traffic::RequestRecord;
+use crate::users::SandboxUser;
+use crate::webhook::{self, Webhook, WebhookError};
 use crate::world::{World, lock};
 
 /// A running sandbox. Dropping it closes its ports at once.
@@ -149,9 +152,51 @@ impl Sandbox {
         lock(&self.parts.world.tenants).revoke_tickets(context_identifier)
     }
 
-    /// A refresh token, as a user's sign-in would have brought it.
+    /// Adds a user to a tenant, or puts it in the place of the one with the same name.
+    pub fn add_user(&self, context_identifier: &str, user: SandboxUser) -> Result<(), UnknownTenant> {
+        self.parts.add_user(context_identifier, user)
+    }
+
+    /// Gives a tenant's ID tokens the system user token, or takes it from them.
+    pub fn set_system_token_claim(&self, context_identifier: &str, present: bool) -> Result<(), UnknownTenant> {
+        self.parts.change_tenant(context_identifier, |tenant| tenant.system_token_claim = present)
+    }
+
+    /// Registers a URI that sign-ins may redirect to. It is compared as it is, character by character.
+    pub fn add_redirect_uri(&self, uri: impl Into<String>) {
+        lock(&self.parts.world.redirect_uris).push(uri.into());
+    }
+
+    /// The whole sign-in without a browser: the user opens the URL and approves. Answers where the browser would be
+    /// redirected to; what a form post would carry is in the query.
+    pub fn approve(&self, authorization_url: &str, user: &str) -> Result<String, SignInError> {
+        sign_in::without_browser(&self.parts.world, authorization_url, Some(user))
+    }
+
+    /// The same, but the user denies.
+    pub fn deny(&self, authorization_url: &str) -> Result<String, SignInError> {
+        sign_in::without_browser(&self.parts.world, authorization_url, None)
+    }
+
+    /// What a webhook's body would be, with a new token.
+    pub fn webhook_payload(&self, webhook: &Webhook) -> Result<serde_json::Value, UnknownTenant> {
+        webhook.payload(&self.parts.world)
+    }
+
+    /// Sends a tenant status webhook to a URL on this machine and answers the status that comes back.
+    pub async fn send_webhook(&self, url: &str, webhook: &Webhook) -> Result<u16, WebhookError> {
+        webhook::send(url, &webhook.payload(&self.parts.world)?).await
+    }
+
+    /// A refresh token of the tenant's first user, as a sign-in would have brought it.
     pub fn issue_refresh_token(&self, context_identifier: &str) -> Result<String, UnknownTenant> {
         self.parts.issue_refresh_token(context_identifier)
+    }
+
+    /// Whether a refresh token is a living one.
+    #[must_use]
+    pub fn accepts_refresh_token(&self, refresh_token: &str) -> bool {
+        lock(&self.parts.world.tenants).find_refresh_token(refresh_token).is_some()
     }
 
     /// Ends a refresh token. False when it is not a living one.
@@ -292,6 +337,7 @@ impl Parts {
             context_identifier: tenant.context_identifier,
             system_user_token: tenant.system_user_token,
             serial: tenant.serial,
+            users: tenant.users,
         }
     }
 
@@ -307,6 +353,13 @@ impl Parts {
         Ok(())
     }
 
+    pub(crate) fn add_user(&self, context_identifier: &str, user: SandboxUser) -> Result<(), UnknownTenant> {
+        self.change_tenant(context_identifier, |tenant| {
+            tenant.users.retain(|other| !other.upn.eq_ignore_ascii_case(&user.upn));
+            tenant.users.push(user);
+        })
+    }
+
     pub(crate) fn move_tenant(&self, context_identifier: &str, host: usize) -> Result<(), UnknownTenant> {
         if host >= self.world.host_urls.len() {
             return Err(UnknownTenant(context_identifier.to_owned()));
@@ -316,10 +369,9 @@ impl Parts {
 
     pub(crate) fn issue_refresh_token(&self, context_identifier: &str) -> Result<String, UnknownTenant> {
         let mut tenants = lock(&self.world.tenants);
-        if tenants.find(context_identifier).is_none() {
-            return Err(UnknownTenant(context_identifier.to_owned()));
-        }
-        let refresh_token = tenants.issue_refresh_token(context_identifier);
+        let user = tenants.find(context_identifier).and_then(|tenant| tenant.users.first()).cloned();
+        let user = user.ok_or_else(|| UnknownTenant(context_identifier.to_owned()))?;
+        let refresh_token = tenants.issue_refresh_token(context_identifier, user);
         self.world.seen_secrets.note(|seen| &mut seen.refresh_tokens, &refresh_token);
         Ok(refresh_token)
     }

@@ -11,7 +11,7 @@ use crate::world::lock;
 pub struct SeenSecrets {
     /// `SignedSystemToken` of each exchange, as it came in: good and refused ones.
     pub signed_system_tokens: Vec<String>,
-    /// Each JWT handed out, true and spoiled ones.
+    /// Each JWT handed out, true and spoiled ones: of exchanges, of sign-ins and of webhooks.
     pub jwts: Vec<String>,
     /// Each ticket inside them, and each that a behaviour made for another tenant.
     pub tickets: Vec<String>,
@@ -19,17 +19,20 @@ pub struct SeenSecrets {
     pub access_tokens: Vec<String>,
     /// Each refresh token handed out.
     pub refresh_tokens: Vec<String>,
+    /// Each authorization code handed out.
+    pub codes: Vec<String>,
 }
 
 impl fmt::Debug for SeenSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { signed_system_tokens, jwts, tickets, access_tokens, refresh_tokens } = self;
+        let Self { signed_system_tokens, jwts, tickets, access_tokens, refresh_tokens, codes } = self;
         f.debug_struct("SeenSecrets")
             .field("signed_system_tokens", &signed_system_tokens.len())
             .field("jwts", &jwts.len())
             .field("tickets", &tickets.len())
             .field("access_tokens", &access_tokens.len())
             .field("refresh_tokens", &refresh_tokens.len())
+            .field("codes", &codes.len())
             .finish()
     }
 }

@@ -18,6 +18,9 @@ pub struct Settings {
     /// How long the JWT around a ticket is valid, from `iat` to `exp`.
     #[serde(with = "duration")]
     pub jwt_life: Duration,
+    /// How long an authorization code is valid.
+    #[serde(with = "duration")]
+    pub code_life: Duration,
     /// How long an OAuth access token is valid.
     #[serde(with = "duration")]
     pub access_token_life: Duration,
@@ -35,6 +38,18 @@ pub struct Settings {
     pub system_token_as_array: bool,
     /// Whether the JWT has a `webapi_url`.
     pub webapi_url_claim: bool,
+    /// Who issues ID tokens. Absent: the login host's own URL, as at SuperOffice.
+    pub issuer: Option<String>,
+    /// Whether the application's list of claims has the system user token: ID tokens carry it then, for tenants that
+    /// have not had it taken away.
+    pub id_token_system_token: bool,
+    /// Whether an ID token has a `webapi_url`. Newer ones have none.
+    pub id_token_webapi_url: bool,
+    /// Whether a refresh answers an ID token.
+    pub refresh_with_id_token: bool,
+    /// Whether a webhook's token is issued by the environment, as the documentation's sample has it, or by
+    /// `SuperOffice AS`, as SuperOffice's other outgoing tokens are.
+    pub webhook_issuer_is_environment: bool,
     /// Whether members that are null are left out of the exchange's answer.
     pub omit_null_members: bool,
     /// Whether `expires_in` is a string or a number.
@@ -56,6 +71,7 @@ impl Default for Settings {
         Self {
             ticket_life: Duration::from_hours(6),
             jwt_life: Duration::from_mins(5),
+            code_life: Duration::from_mins(10),
             access_token_life: Duration::from_hours(1),
             state_life: Duration::from_hours(1),
             max_drift: Duration::from_mins(15),
@@ -63,6 +79,11 @@ impl Default for Settings {
             iat_as_string: false,
             system_token_as_array: true,
             webapi_url_claim: true,
+            issuer: None,
+            id_token_system_token: true,
+            id_token_webapi_url: false,
+            refresh_with_id_token: true,
+            webhook_issuer_is_environment: false,
             omit_null_members: false,
             expires_in_as_string: false,
             rotate_refresh_tokens: false,

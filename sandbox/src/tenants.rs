@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::users::{self, SandboxUser};
 use crate::world::{alphanumeric, base64, hex, random_alphanumeric, random_bytes};
 
 /// A tenant as a partner knows it after onboarding.
@@ -21,6 +22,9 @@ pub struct SandboxTenant {
     pub serial: String,
     /// Where its Web API is, with a slash at the end.
     pub webapi_url: String,
+    /// Who can sign in. A new tenant has an administrator, `admin@cust12345.example.com`, and another user,
+    /// `user@cust12345.example.com`.
+    pub users: Vec<SandboxUser>,
 }
 
 impl fmt::Debug for SandboxTenant {
@@ -66,6 +70,9 @@ pub(crate) struct Tenant {
     pub(crate) exchanges: u64,
     /// The JWT of its last exchange, to be replayed.
     pub(crate) last_jwt: Option<String>,
+    pub(crate) users: Vec<SandboxUser>,
+    /// Whether its users' ID tokens carry the system user token, if the application has that claim at all.
+    pub(crate) system_token_claim: bool,
 }
 
 #[derive(Default)]
@@ -74,7 +81,14 @@ pub(crate) struct Tenants {
     by_name: BTreeMap<String, Tenant>,
     tickets: HashMap<String, Issued>,
     access_tokens: HashMap<String, Issued>,
-    refresh_tokens: HashMap<String, String>,
+    refresh_tokens: HashMap<String, SignedIn>,
+}
+
+/// Whose a refresh token is.
+#[derive(Clone)]
+struct SignedIn {
+    tenant: String,
+    user: SandboxUser,
 }
 
 struct Issued {
@@ -101,6 +115,8 @@ impl Tenants {
             host: 0,
             exchanges: 0,
             last_jwt: None,
+            users: users::of_a_new_tenant(context_identifier),
+            system_token_claim: true,
         });
         if system_user_token.is_some() {
             tenant.system_user_token = token;
@@ -169,14 +185,15 @@ impl Tenants {
         before - self.tickets.len()
     }
 
-    pub(crate) fn issue_refresh_token(&mut self, context_identifier: &str) -> String {
+    pub(crate) fn issue_refresh_token(&mut self, context_identifier: &str, user: SandboxUser) -> String {
         let token = random_alphanumeric::<64>();
-        self.refresh_tokens.insert(token.clone(), key(context_identifier));
+        self.refresh_tokens.insert(token.clone(), SignedIn { tenant: key(context_identifier), user });
         token
     }
 
-    pub(crate) fn find_refresh_token(&self, token: &str) -> Option<&Tenant> {
-        self.by_name.get(self.refresh_tokens.get(token)?)
+    pub(crate) fn find_refresh_token(&self, token: &str) -> Option<(&Tenant, &SandboxUser)> {
+        let SignedIn { tenant, user } = self.refresh_tokens.get(token)?;
+        Some((self.by_name.get(tenant)?, user))
     }
 
     pub(crate) fn revoke_refresh_token(&mut self, token: &str) -> bool {
@@ -187,6 +204,10 @@ impl Tenants {
         let token = format!("8A:{context_identifier}.{}", base64(&random_bytes::<48>()));
         self.access_tokens.insert(token.clone(), Issued::until(context_identifier, life, now));
         token
+    }
+
+    pub(crate) fn revoke_access_token(&mut self, token: &str) -> bool {
+        self.access_tokens.remove(token).is_some()
     }
 
     pub(crate) fn accepts_access_token(&self, token: &str, context_identifier: &str, now: Timestamp) -> bool {

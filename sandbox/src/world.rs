@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::clock::SandboxClock;
+use crate::codes::Codes;
 use crate::keys::KeyRing;
 use crate::knobs::Knobs;
 use crate::partner_key::PartnerKey;
@@ -29,6 +30,9 @@ pub(crate) struct World {
     pub(crate) partner_key: Mutex<PartnerKey>,
     pub(crate) keys: Mutex<KeyRing>,
     pub(crate) tenants: Mutex<Tenants>,
+    /// Where sign-ins may redirect to.
+    pub(crate) redirect_uris: Mutex<Vec<String>>,
+    pub(crate) codes: Mutex<Codes>,
     pub(crate) knobs: Knobs,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) seen_secrets: Memory,
@@ -44,6 +48,11 @@ impl fmt::Debug for World {
 impl World {
     pub(crate) fn settings(&self) -> Settings {
         lock(&self.settings).clone()
+    }
+
+    /// Who issues ID tokens.
+    pub(crate) fn issuer(&self) -> String {
+        lock(&self.settings).issuer.clone().unwrap_or_else(|| self.base_url.clone())
     }
 
     /// Where a tenant lives, without a slash at the end.

@@ -110,7 +110,7 @@ fn issue(world: &World, tenant: &Tenant, forgery: &Forgery, settings: &Settings)
         }
         Forgery::WrongTenant(how) => make(tenant).mixed_up(*how, tenant, &other).sign(&key),
         Forgery::Jwt(flaw) => make(tenant).flawed(*flaw, &key, &other_key, now),
-        Forgery::None | Forgery::Refused(_) => make(tenant).sign(&key),
+        Forgery::None | Forgery::Refused(_) | Forgery::IdToken(_) | Forgery::OAuthError(_) => make(tenant).sign(&key),
     };
     world.seen_secrets.note(|seen| &mut seen.jwts, &jwt);
     if let Some(row) = lock(&world.tenants).find_mut(&tenant.context_identifier) {

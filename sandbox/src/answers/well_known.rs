@@ -16,7 +16,7 @@ pub(super) fn jwks(world: &World) -> Response {
 pub(super) fn discovery(world: &World) -> Response {
     let base = &world.base_url;
     let document = json!({
-        "issuer": base,
+        "issuer": world.issuer(),
         "authorization_endpoint": format!("{base}/login/common/oauth/authorize"),
         "token_endpoint": format!("{base}/login/common/oauth/tokens"),
         "end_session_endpoint": format!("{base}/login/logout"),

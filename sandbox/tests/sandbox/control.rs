@@ -86,3 +86,44 @@ async fn it_goes_down_and_up_and_tells_what_it_saw() {
     assert_eq!(control(&scene, Method::DELETE, "/requests", Value::Null).await.status, 204);
     assert_eq!(scene.sandbox.requests(Endpoint::Exchange), 0);
 }
+
+#[tokio::test]
+async fn sign_ins_and_webhooks_are_ordered() {
+    let scene = Scene::new().await;
+    let callback = "https://ticketd.example/callback";
+    let registered = json!({ "redirect_uri": callback });
+    assert_eq!(control(&scene, Method::POST, "/redirect-uris", registered).await.status, 204);
+    assert_eq!(control(&scene, Method::GET, "/redirect-uris", Value::Null).await.json, json!([callback]));
+    let user = json!({ "upn": "x@example.com", "associate_id": 7, "is_administrator": true });
+    assert_eq!(control(&scene, Method::POST, "/tenants/Cust12345/users", user.clone()).await.status, 204);
+    assert_eq!(control(&scene, Method::POST, "/tenants/Cust000/users", user).await.status, 404);
+    let url = format!(
+        "{}/login/common/oauth/authorize?client_id={}&response_type=code&scope=openid&redirect_uri={callback}&state=s",
+        scene.sandbox.base_url(),
+        scene.sandbox.client_id()
+    );
+    let order = json!({ "authorization_url": url, "user": "X@example.com" });
+    let approved = control(&scene, Method::POST, "/approve", order).await.json;
+    let redirect = approved["redirect_url"].as_str().unwrap();
+    assert!(redirect.starts_with(&format!("{callback}?state=s&code=")), "{redirect}");
+    let denied = control(&scene, Method::POST, "/approve", json!({ "authorization_url": url })).await.json;
+    assert!(denied["redirect_url"].as_str().unwrap().contains("&error=access_denied"));
+    let order = json!({ "authorization_url": url, "user": "nobody@example.com" });
+    assert_eq!(control(&scene, Method::POST, "/approve", order).await.status, 422);
+    let change = json!({ "system_token_claim": false });
+    assert_eq!(control(&scene, Method::PUT, "/tenants/Cust12345", change).await.status, 204);
+
+    // Any port of ours answers; what it answers does not matter here.
+    let to = format!("{}/nowhere", scene.sandbox.base_url());
+    let order =
+        json!({ "url": to, "change_type": "Move", "context_identifier": "Cust12345", "flaw": { "jwt": "expired" } });
+    assert_eq!(control(&scene, Method::POST, "/webhooks", order).await.json, json!({ "status": 404 }));
+    assert_eq!(scene.sandbox.request_log()[0].method, "POST");
+    for (order, status) in [
+        (json!({ "url": to, "change_type": "Move", "context_identifier": "Cust000" }), 404),
+        (json!({ "url": "https://example.com/", "change_type": "Move", "context_identifier": "Cust12345" }), 422),
+        (json!({ "url": to, "change_type": "Sideways", "context_identifier": "Cust12345" }), 422),
+    ] {
+        assert_eq!(control(&scene, Method::POST, "/webhooks", order.clone()).await.status, status, "{order}");
+    }
+}

@@ -8,6 +8,8 @@ mod failures;
 mod forgeries;
 mod oauth;
 mod partner;
+mod sign_in;
 mod soap;
 mod tenants;
+mod webhooks;
 mod well_known;
