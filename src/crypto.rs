@@ -7,15 +7,17 @@
 mod fingerprint;
 mod jwt_verifier;
 mod private_key;
+mod sign_in;
 mod system_token_signer;
 mod verification_keys;
 
 pub use fingerprint::{Fingerprint, FingerprintError, Fingerprinter, KeyedHasher, RandomnessError};
 pub use jwt_verifier::{
-    JwtAlgorithm, JwtHeader, JwtRejection, SystemUserClaims, SystemUserProfile, unverified_header,
-    verify_system_user_jwt,
+    IdTokenClaims, IdTokenProfile, JwtAlgorithm, JwtHeader, JwtRejection, SystemUserClaims, SystemUserProfile,
+    WebhookClaims, WebhookProfile, unverified_header, verify_id_token, verify_system_user_jwt, verify_webhook_token,
 };
 pub use private_key::{KeyFormat, PrivateKey, PrivateKeyError, SigningError};
+pub use sign_in::{code_challenge, random_code_verifier, random_token};
 pub use system_token_signer::sign_system_user_token;
 pub use verification_keys::{KeySetError, VerificationKey, VerificationKeys};
 

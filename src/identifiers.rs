@@ -6,7 +6,10 @@ mod secrets;
 
 pub use context_identifier::{ContextIdentifier, ContextIdentifierError};
 pub use environment::{Environment, UnknownEnvironment};
-pub use secrets::{AccessToken, ClientSecret, RefreshToken, SignedSystemToken, SystemUserToken, Ticket, UnverifiedJwt};
+pub use secrets::{
+    AccessToken, AuthorizationCode, ClientSecret, CodeVerifier, RefreshToken, SignedSystemToken, SystemUserToken,
+    Ticket, UnverifiedJwt,
+};
 
 /// The application's OAuth `client_id` in one environment. It is public: 32 hexadecimal digits in every example seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

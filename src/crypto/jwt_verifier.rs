@@ -1,12 +1,15 @@
-//! Verifies the JWT around a system user ticket.
+//! Verifies the JWTs that SuperOffice signs: the one around a system user ticket, the ID token of a sign-in, and the
+//! token of a webhook. They share form, signature and times; each has a profile that says whom it has to be for.
 //!
 //! `jsonwebtoken` proves the signature. The rest is here: it judges times by the machine's clock, and its parsing lets
 //! a repeated member through.
 
 mod claims;
 mod header;
+mod id_token;
 mod json_object;
 mod rejection;
+mod webhook_token;
 
 use std::time::Duration;
 
@@ -15,7 +18,9 @@ use jsonwebtoken::Algorithm;
 use jsonwebtoken::errors::ErrorKind;
 
 pub use header::{JwtAlgorithm, JwtHeader, unverified_header};
+pub use id_token::{IdTokenClaims, IdTokenProfile, verify_id_token};
 pub use rejection::JwtRejection;
+pub use webhook_token::{WebhookClaims, WebhookProfile, verify_webhook_token};
 
 use super::{VerificationKey, VerificationKeys};
 use crate::identifiers::{ContextIdentifier, SystemUserToken, Ticket, UnverifiedJwt};
@@ -23,7 +28,7 @@ use claims::Claims;
 use header::Parts;
 
 /// Who signs system user tokens, in every environment alike: the environment shows in the key only.
-const ISSUER: &str = "SuperOffice AS";
+const SYSTEM_USER_ISSUER: &str = "SuperOffice AS";
 
 /// What the token has to be about.
 #[derive(Clone, Copy, Debug)]
@@ -65,12 +70,9 @@ pub fn verify_system_user_jwt(
     profile: &SystemUserProfile<'_>,
     now: Timestamp,
 ) -> Result<SystemUserClaims, JwtRejection> {
-    let parts = Parts::split(jwt)?;
-    let header = parts.header()?;
-    let key = keys.find(&header).ok_or(JwtRejection::UnknownKey)?;
-    check_signature(&parts, key)?;
-    let claims = Claims::read(parts.payload)?;
+    let claims = signed_claims(&Parts::split(jwt)?, keys)?;
     check_times(&claims, profile.leeway, now)?;
+    claims.require("nbf")?;
     check_addressee(&claims, profile)?;
     Ok(SystemUserClaims {
         context_identifier: claims.context_identifier()?,
@@ -79,6 +81,14 @@ pub fn verify_system_user_jwt(
         webapi_url: claims.webapi_url(),
         netserver_url: claims.netserver_url(),
     })
+}
+
+/// What the token says, once its signature by one of `keys` is proven. Whether it is meant for us, and now, is not.
+fn signed_claims(parts: &Parts<'_>, keys: &VerificationKeys) -> Result<Claims, JwtRejection> {
+    let header = parts.header()?;
+    let key = keys.find(&header).ok_or(JwtRejection::UnknownKey)?;
+    check_signature(parts, key)?;
+    Claims::read(parts.payload)
 }
 
 fn check_signature(parts: &Parts<'_>, key: &VerificationKey) -> Result<(), JwtRejection> {
@@ -91,7 +101,8 @@ fn check_signature(parts: &Parts<'_>, key: &VerificationKey) -> Result<(), JwtRe
     }
 }
 
-/// RFC 7519: a token is valid from `nbf` on, and no more at `exp`; the leeway moves both outwards.
+/// RFC 7519: a token is valid from `nbf` on, and no more at `exp`; the leeway moves both outwards. `exp` has to be
+/// there; `nbf` and `iat` are checked when they are.
 fn check_times(claims: &Claims, leeway: Duration, now: Timestamp) -> Result<(), JwtRejection> {
     let leeway = SignedDuration::try_from(leeway).unwrap_or(SignedDuration::MAX);
     let now = now.as_duration();
@@ -99,7 +110,7 @@ fn check_times(claims: &Claims, leeway: Duration, now: Timestamp) -> Result<(), 
     if now >= claims.expiry()?.saturating_add(leeway) {
         return Err(JwtRejection::Expired);
     }
-    if claims.not_before()? > latest_start {
+    if claims.not_before()?.is_some_and(|not_before| not_before > latest_start) {
         return Err(JwtRejection::NotYetValid);
     }
     if claims.issued_at()?.is_some_and(|issued_at| issued_at > latest_start) {
@@ -109,7 +120,7 @@ fn check_times(claims: &Claims, leeway: Duration, now: Timestamp) -> Result<(), 
 }
 
 fn check_addressee(claims: &Claims, profile: &SystemUserProfile<'_>) -> Result<(), JwtRejection> {
-    if claims.issuer()? != ISSUER {
+    if claims.issuer()? != SYSTEM_USER_ISSUER {
         return Err(JwtRejection::IssuerMismatch);
     }
     let serial = claims.serial()?;
@@ -121,7 +132,7 @@ fn check_addressee(claims: &Claims, profile: &SystemUserProfile<'_>) -> Result<(
     if claims.context_identifier()? != profile.context_identifier {
         return Err(JwtRejection::ContextIdentifierMismatch);
     }
-    if !claims.allows_system_user_token(profile.system_user_token)? {
+    if claims.system_user_tokens()?.is_some_and(|tokens| !tokens.contains(profile.system_user_token)) {
         return Err(JwtRejection::SystemUserTokenMismatch);
     }
     if profile.pinned_serial.is_some_and(|pinned| pinned != serial) {

@@ -63,6 +63,14 @@ secret!(
     RefreshToken
 );
 secret!(
+    /// An OAuth authorization code: good for ten minutes and one exchange.
+    AuthorizationCode
+);
+secret!(
+    /// The secret of one sign-in (RFC 7636), whose hash went along with the authorization request.
+    CodeVerifier
+);
+secret!(
     /// A JWT as it came from a peer: nothing in it is true before it is verified.
     UnverifiedJwt
 );
@@ -75,13 +83,15 @@ mod tests {
     fn debug_output_has_no_part_of_the_secret() {
         let canary = "canary-3f9a61c2";
         let shown = format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             SystemUserToken::new(canary),
             SignedSystemToken::new(canary),
             ClientSecret::new(canary),
             Ticket::new(canary),
             AccessToken::new(canary),
             RefreshToken::new(canary),
+            AuthorizationCode::new(canary),
+            CodeVerifier::new(canary),
             UnverifiedJwt::new(canary),
         );
         assert!(!shown.contains("canary") && !shown.contains("3f9a"), "{shown}");

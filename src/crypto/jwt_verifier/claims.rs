@@ -26,11 +26,24 @@ impl Claims {
         JsonObject::read(&json, JwtRejection::ClaimsMalformed).map(Self)
     }
 
-    pub(super) fn expiry(&self) -> Result<SignedDuration, JwtRejection> {
-        self.time("exp")
+    /// That a claim without a namespace is there, whatever it says.
+    pub(super) fn require(&self, name: &'static str) -> Result<(), JwtRejection> {
+        if self.has(name) { Ok(()) } else { Err(JwtRejection::ClaimMissing(name)) }
     }
 
-    pub(super) fn not_before(&self) -> Result<SignedDuration, JwtRejection> {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some()
+    }
+
+    pub(super) fn has_own(&self, name: &str) -> bool {
+        self.has(&[NAMESPACE, name].concat())
+    }
+
+    pub(super) fn expiry(&self) -> Result<SignedDuration, JwtRejection> {
+        self.time("exp")?.ok_or(JwtRejection::ClaimMissing("exp"))
+    }
+
+    pub(super) fn not_before(&self) -> Result<Option<SignedDuration>, JwtRejection> {
         self.time("nbf")
     }
 
@@ -50,6 +63,16 @@ impl Claims {
 
     pub(super) fn audience(&self) -> Result<&str, JwtRejection> {
         self.single("aud", "aud")
+    }
+
+    /// A claim without a namespace, when it is there.
+    pub(super) fn optional(&self, name: &'static str) -> Result<Option<&str>, JwtRejection> {
+        if self.has(name) { self.single(name, name).map(Some) } else { Ok(None) }
+    }
+
+    /// A claim of SuperOffice's, when it is there.
+    pub(super) fn optional_own(&self, name: &'static str) -> Result<Option<&str>, JwtRejection> {
+        if self.has_own(name) { self.own(name).map(Some) } else { Ok(None) }
     }
 
     pub(super) fn serial(&self) -> Result<&str, JwtRejection> {
@@ -72,16 +95,18 @@ impl Claims {
         if well_formed { Ok(Ticket::new(ticket)) } else { Err(JwtRejection::ClaimMalformed("ticket")) }
     }
 
-    /// Whether the claim has the token among its values, or is not there: it is optional, and a list in real tokens.
-    pub(super) fn allows_system_user_token(&self, token: &SystemUserToken) -> Result<bool, JwtRejection> {
+    /// The values of the claim, each once; nothing when it is not there: it is optional, and a list in real tokens.
+    pub(super) fn system_user_tokens(&self) -> Result<Option<Vec<SystemUserToken>>, JwtRejection> {
         const NAME: &str = "system_token";
-        match self.0.get(&[NAMESPACE, NAME].concat()) {
-            None => Ok(true),
-            Some(value) => Ok(values(value)
-                .ok_or(JwtRejection::ClaimMalformed(NAME))?
-                .into_iter()
-                .any(|value| SystemUserToken::new(value) == *token)),
+        let Some(value) = self.0.get(&[NAMESPACE, NAME].concat()) else { return Ok(None) };
+        let mut tokens = Vec::new();
+        for token in values(value).ok_or(JwtRejection::ClaimMalformed(NAME))? {
+            let token = SystemUserToken::new(token);
+            if !tokens.contains(&token) {
+                tokens.push(token);
+            }
         }
+        Ok(Some(tokens))
     }
 
     /// A convenience: a strange one is left out rather than costing the ticket.
@@ -97,9 +122,9 @@ impl Claims {
         self.own(name).ok().filter(|url| url.len() <= MAX_URL_BYTES).map(str::to_owned)
     }
 
-    fn time(&self, name: &'static str) -> Result<SignedDuration, JwtRejection> {
-        let seconds = self.0.get(name).ok_or(JwtRejection::ClaimMissing(name))?.as_i64();
-        seconds.map(SignedDuration::from_secs).ok_or(JwtRejection::ClaimMalformed(name))
+    fn time(&self, name: &'static str) -> Result<Option<SignedDuration>, JwtRejection> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        value.as_i64().map(SignedDuration::from_secs).map(Some).ok_or(JwtRejection::ClaimMalformed(name))
     }
 
     fn own(&self, name: &'static str) -> Result<&str, JwtRejection> {

@@ -58,11 +58,11 @@ pub enum JwtRejection {
     /// `iat` is in the future.
     #[error("the token was issued in the future: check this machine's clock")]
     IssuedInFuture,
-    /// `iss` is not SuperOffice.
-    #[error("the token is not issued by SuperOffice for system users")]
+    /// `iss` is not who issues such tokens.
+    #[error("the token is not issued by SuperOffice for this use in this environment")]
     IssuerMismatch,
-    /// `aud` is not the token's own serial number.
-    #[error("the token's audience is not its database")]
+    /// `aud` is not the token's own serial number, or not our application.
+    #[error("the token is for another audience")]
     AudienceMismatch,
     /// `ctx` is not the tenant asked for.
     #[error("the token is for another tenant")]
@@ -75,6 +75,18 @@ pub enum JwtRejection {
         "the token is for another database than the tenant's: accept its serial number if it was restored or cloned"
     )]
     SerialMismatch,
+    /// `nonce` is not the one of the sign-in.
+    #[error("the token is for another sign-in")]
+    NonceMismatch,
+    /// `at_hash` is not the access token's.
+    #[error("the token is for another access token")]
+    AccessTokenMismatch,
+    /// `c_hash` is not the authorization code's.
+    #[error("the token is for another authorization code")]
+    CodeMismatch,
+    /// A user's or a system user's token where a webhook's is due.
+    #[error("the token was issued for another purpose")]
+    PurposeMismatch,
 }
 
 impl JwtRejection {
@@ -114,6 +126,10 @@ impl JwtRejection {
             Self::ContextIdentifierMismatch => "context_identifier_mismatch",
             Self::SystemUserTokenMismatch => "system_user_token_mismatch",
             Self::SerialMismatch => "serial_mismatch",
+            Self::NonceMismatch => "nonce_mismatch",
+            Self::AccessTokenMismatch => "access_token_mismatch",
+            Self::CodeMismatch => "code_mismatch",
+            Self::PurposeMismatch => "purpose_mismatch",
         }
     }
 }

@@ -15,7 +15,9 @@ use JwtRejection::{
     SerialMismatch, SignatureInvalid, SystemUserTokenMismatch, UnknownKey,
 };
 
+mod id_tokens;
 mod refusals;
+mod webhook_tokens;
 
 const KID: &str = "16B7FB8C3F9AB06885A800C64E64C97C4AB5E98C";
 const X5T: &str = "Frf7jD-asGiFqADGTmTJfEq16Yw";
@@ -68,7 +70,9 @@ fn header() -> Value {
 }
 
 fn name(claim: &str) -> String {
-    if ["iss", "aud", "exp", "nbf", "iat", "sub"].contains(&claim) { claim.to_owned() } else { own(claim) }
+    const REGISTERED: [&str; 11] =
+        ["iss", "aud", "exp", "nbf", "iat", "sub", "jti", "azp", "nonce", "at_hash", "c_hash"];
+    if REGISTERED.contains(&claim) { claim.to_owned() } else { own(claim) }
 }
 
 fn own(claim: &str) -> String {
