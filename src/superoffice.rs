@@ -4,6 +4,7 @@
 //! is bounded in size and time, and every error says whether another try may help.
 
 mod authorize_error_code;
+mod client_authentication;
 mod cooldown;
 mod error;
 mod exchange;
@@ -29,14 +30,16 @@ use jiff::SignedDuration;
 use crate::clock::Clock;
 use crate::crypto::{JwtHeader, VerificationKeys};
 use crate::identifiers::{
-    ApplicationId, ClientSecret, ContextIdentifier, Environment, RefreshToken, SignedSystemToken, UnverifiedJwt,
+    ApplicationId, AuthorizationCode, ClientSecret, CodeVerifier, ContextIdentifier, Environment, RefreshToken,
+    SignedSystemToken, UnverifiedJwt,
 };
 use crate::random::Random;
 
 pub use authorize_error_code::AuthorizeErrorCode;
-pub use error::{ExchangeError, RefreshError, SetupError, UpstreamError};
+pub use client_authentication::{ClientAuthentication, UnknownClientAuthentication};
+pub use error::{ExchangeError, OAuthError, SetupError, UpstreamError};
 pub use exchange::ExchangeTransport;
-pub use oauth::FreshAccessToken;
+pub use oauth::{AuthorizationRequest, ResponseMode, TokenSet};
 pub use tenant_state::{TenantState, TenantStatus};
 
 use hosts::Hosts;
@@ -53,6 +56,8 @@ pub struct Settings {
     pub client_id: ApplicationId,
     /// Sent with exchanges and OAuth requests.
     pub client_secret: ClientSecret,
+    /// Where in OAuth requests the two go.
+    pub client_authentication: ClientAuthentication,
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// How long one request may take, with its whole answer.
@@ -124,9 +129,36 @@ impl SuperOffice {
         self.tenant_states.forget(context_identifier);
     }
 
-    /// Has a new access token made. The refresh token stays what it is: SuperOffice does not rotate it.
-    pub async fn refresh_access_token(&self, refresh_token: &RefreshToken) -> Result<FreshAccessToken, RefreshError> {
+    /// Where a browser is sent to sign in: always the environment's own host, with everything in the query encoded
+    /// and no secret in it.
+    pub fn authorization_url(&self, request: &AuthorizationRequest<'_>) -> url::Url {
+        oauth::authorization_url(&self.hosts, &self.settings.client_id, request)
+    }
+
+    /// Who issues this environment's ID tokens.
+    pub fn issuer(&self) -> &str {
+        self.hosts.issuer()
+    }
+
+    /// Exchanges the code that a sign-in's redirect brought. A code is good for one exchange, so this is one attempt.
+    /// The redirect URI is the one of the authorization request. The ID token, which should be there, is not verified.
+    pub async fn exchange_code(
+        &self,
+        code: &AuthorizationCode,
+        redirect_uri: &str,
+        verifier: &CodeVerifier,
+    ) -> Result<TokenSet, OAuthError> {
+        oauth::exchange_code(&self.http, &self.settings, code, redirect_uri, verifier).await
+    }
+
+    /// Has a new access token made: one attempt. The refresh token stays good unless the answer brings another one.
+    pub async fn refresh_access_token(&self, refresh_token: &RefreshToken) -> Result<TokenSet, OAuthError> {
         oauth::refresh_access_token(&self.http, &self.settings, refresh_token).await
+    }
+
+    /// Ends a refresh token: one attempt. One that SuperOffice does not know counts as ended (RFC 7009).
+    pub async fn revoke(&self, refresh_token: &RefreshToken) -> Result<(), OAuthError> {
+        oauth::revoke(&self.http, &self.settings, refresh_token).await
     }
 
     /// The URL with one trailing slash when a ticket may be sent there, else nothing: https under `.superoffice.com`,

@@ -31,7 +31,7 @@ const MODULES: [(&str, &str); 14] = [
 ];
 
 /// `config` fills the other modules' settings: of modules that it may not import it names these types and nothing else.
-const SETTINGS: [&str; 3] = ["Settings", "Development", "ExchangeTransport"];
+const SETTINGS: [&str; 4] = ["Settings", "Development", "ExchangeTransport", "ClientAuthentication"];
 
 /// Each dependency of Cargo.toml, and the modules it lives in.
 const CRATES: [(&str, &str); 49] = [

@@ -15,7 +15,8 @@ use ticketd::crypto::{
 use ticketd::identifiers::{ApplicationId, ClientSecret, Environment, RefreshToken, SystemUserToken};
 use ticketd::random::SystemRandom;
 use ticketd::superoffice::{
-    Development, ExchangeError, ExchangeTransport, Settings, SuperOffice, TenantState, UpstreamError,
+    ClientAuthentication, Development, ExchangeError, ExchangeTransport, Settings, SuperOffice, TenantState,
+    UpstreamError,
 };
 
 fn client(sandbox: &Sandbox, extra_ca_file: Option<PathBuf>, clock: impl Clock) -> SuperOffice {
@@ -23,6 +24,7 @@ fn client(sandbox: &Sandbox, extra_ca_file: Option<PathBuf>, clock: impl Clock) 
         environment: Environment::Sod,
         client_id: ApplicationId::new(sandbox.client_id()),
         client_secret: ClientSecret::new(sandbox.client_secret()),
+        client_authentication: ClientAuthentication::Post,
         connect_timeout: Duration::from_secs(3),
         request_timeout: Duration::from_secs(10),
         state_timeout: Duration::from_secs(2),

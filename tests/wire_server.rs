@@ -357,6 +357,7 @@ fn config() -> (Config, TempDir) {
             environment: Environment::Sod,
             client_id: ApplicationId::new("0123456789abcdef0123456789abcdef"),
             client_secret: ClientSecret::new("secret"),
+            client_authentication: superoffice::ClientAuthentication::Post,
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
             state_timeout: Duration::from_secs(2),

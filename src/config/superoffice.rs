@@ -9,7 +9,7 @@ use super::reader::{Checked, Reader, Section};
 use super::{Problem, ShownPath, Warning, secret_file};
 use crate::crypto::{self, PrivateKey};
 use crate::identifiers::{ApplicationId, ClientSecret};
-use crate::superoffice::{Development, ExchangeTransport, Settings};
+use crate::superoffice::{ClientAuthentication, Development, ExchangeTransport, Settings};
 
 const MAX_SIGNING_KEYS: usize = 16;
 
@@ -21,6 +21,8 @@ pub(super) fn read(reader: &mut Reader) -> Checked<(Settings, Vec<PrivateKey>)> 
         section.required("client_id", text("the application's client id: letters, digits, - and _", client_id));
     let client_secret = client_secret(&mut section);
     let signing_keys = signing_keys(&mut section);
+    let client_authentication =
+        section.or("client_authentication", parsed("\"post\" or \"basic\""), ClientAuthentication::default());
     let timeout = || duration(Duration::from_millis(1)..=Duration::from_mins(5));
     let connect_timeout = section.or("connect_timeout", timeout(), Duration::from_secs(3));
     let request_timeout = section.or("request_timeout", timeout(), Duration::from_secs(10));
@@ -33,6 +35,7 @@ pub(super) fn read(reader: &mut Reader) -> Checked<(Settings, Vec<PrivateKey>)> 
         environment: environment?,
         client_id: client_id?,
         client_secret: client_secret?,
+        client_authentication: client_authentication?,
         connect_timeout: connect_timeout?,
         request_timeout: request_timeout?,
         state_timeout: state_timeout?,

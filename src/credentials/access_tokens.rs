@@ -17,7 +17,7 @@ use crate::crypto::KeyedHasher;
 use crate::identifiers::{AccessToken, ContextIdentifier, RefreshToken};
 use crate::random::Random;
 use crate::superoffice::retry::{RetryBucket, with_retries};
-use crate::superoffice::{RefreshError, SuperOffice};
+use crate::superoffice::{OAuthError, SuperOffice};
 
 /// How often one refresh is tried in its budget.
 const ATTEMPTS: u32 = 3;
@@ -178,12 +178,12 @@ fn tenant_of(access_token: &AccessToken) -> Option<ContextIdentifier> {
     tenant.parse().ok()
 }
 
-impl From<RefreshError> for AccessTokenError {
-    fn from(error: RefreshError) -> Self {
+impl From<OAuthError> for AccessTokenError {
+    fn from(error: OAuthError) -> Self {
         match error {
-            RefreshError::InvalidGrant => Self::RefreshTokenRefused,
-            RefreshError::Refused(message) => Self::ClientRefused(message),
-            RefreshError::Upstream(error) => UpstreamTrouble::from(error).into(),
+            OAuthError::InvalidGrant => Self::RefreshTokenRefused,
+            OAuthError::Refused(message) => Self::ClientRefused(message),
+            OAuthError::Upstream(error) => UpstreamTrouble::from(error).into(),
         }
     }
 }

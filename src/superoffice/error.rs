@@ -149,21 +149,21 @@ impl ExchangeError {
     }
 }
 
-/// Why there is no access token.
+/// Why a request to the OAuth endpoints has no success.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum RefreshError {
-    /// SuperOffice does not take the refresh token: the user has to sign in again.
-    #[error("SuperOffice does not take the refresh token")]
+pub enum OAuthError {
+    /// SuperOffice does not take the authorization code or the refresh token: the user has to sign in again.
+    #[error("SuperOffice does not take the authorization code or refresh token")]
     InvalidGrant,
     /// SuperOffice refuses the request for another cause, named by its error code alone.
-    #[error("SuperOffice refused the refresh: {0}")]
+    #[error("SuperOffice refused the OAuth request: {0}")]
     Refused(String),
     /// SuperOffice gave no usable answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
 }
 
-impl RefreshError {
+impl OAuthError {
     /// Whether the same request may succeed soon without anybody doing anything.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Upstream(error) if error.is_transient())
@@ -202,7 +202,7 @@ macro_rules! retryable {
 
 retryable!(UpstreamError, Self::TimedOut, Self::TimedOut);
 retryable!(ExchangeError, Self::Upstream(UpstreamError::TimedOut), UpstreamError::TimedOut.into());
-retryable!(RefreshError, Self::Upstream(UpstreamError::TimedOut), UpstreamError::TimedOut.into());
+retryable!(OAuthError, Self::Upstream(UpstreamError::TimedOut), UpstreamError::TimedOut.into());
 
 #[cfg(test)]
 mod tests {
@@ -224,7 +224,7 @@ mod tests {
             UpstreamError::Fault { message: String::new() },
         ] {
             assert!(error.is_transient(), "{error:?}");
-            assert!(ExchangeError::from(error.clone()).is_transient() && RefreshError::from(error).is_transient());
+            assert!(ExchangeError::from(error.clone()).is_transient() && OAuthError::from(error).is_transient());
         }
         for error in [
             UpstreamError::Status(302),
@@ -236,7 +236,7 @@ mod tests {
         ] {
             assert!(!error.is_transient(), "{error:?}");
         }
-        assert!(!RefreshError::InvalidGrant.is_transient());
+        assert!(!OAuthError::InvalidGrant.is_transient());
         assert_eq!(ExchangeError::from(throttled).retry_after(), Some(Duration::from_secs(9)));
     }
 }

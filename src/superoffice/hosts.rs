@@ -9,6 +9,7 @@ use crate::identifiers::Environment;
 #[derive(Clone, Debug)]
 pub(super) struct Hosts {
     login: Url,
+    issuer: String,
     development: bool,
 }
 
@@ -20,14 +21,24 @@ impl Hosts {
             if !matches!(login.scheme(), "http" | "https") || has_user_info(&login) || !is_loopback(&login) || !plain {
                 return Err(SetupError::BaseUrlRefused);
             }
-            return Ok(Self { login, development: true });
+            return Ok(Self::with(login, true));
         }
         let login = match environment {
             Environment::Sod => "https://sod.superoffice.com/",
             Environment::Qaonline => "https://qaonline.superoffice.com/",
             Environment::Online => "https://online.superoffice.com/",
         };
-        Ok(Self { login: Url::parse(login).map_err(|_| SetupError::BaseUrlRefused)?, development: false })
+        Ok(Self::with(Url::parse(login).map_err(|_| SetupError::BaseUrlRefused)?, false))
+    }
+
+    fn with(login: Url, development: bool) -> Self {
+        // Without a path, although the discovery document lies under one.
+        Self { issuer: login.origin().ascii_serialization(), login, development }
+    }
+
+    /// See [`super::SuperOffice::issuer`].
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     pub(super) fn is_development(&self) -> bool {
@@ -122,6 +133,7 @@ mod tests {
             let expected = format!("https://{environment}.superoffice.com/Login/api/PartnerSystemUser/Authenticate");
             assert_eq!(url.as_str(), expected);
             assert!(hosts.is_https() && !hosts.is_development());
+            assert_eq!(hosts.issuer(), format!("https://{environment}.superoffice.com"));
         }
         for path in ["//evil.example/x", "https://evil.example/", "/a?b=c#d", "@evil.example", "\\\\evil.example"] {
             let url = online().login_url(path);
@@ -296,6 +308,7 @@ mod tests {
     #[test]
     fn loopback_is_for_development_alone_and_with_its_own_scheme() {
         let hosts = development("http://127.0.0.1:8400").unwrap();
+        assert_eq!(hosts.issuer(), "http://127.0.0.1:8400");
         for (given, expected) in [
             ("http://127.0.0.1:8401/Cust1/api", "http://127.0.0.1:8401/Cust1/api/"),
             ("http://localhost:9/Cust1/api/", "http://localhost:9/Cust1/api/"),

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, Method, Response, StatusCode, redirect};
 use tokio::sync::{AcquireError, Semaphore};
 use tracing::Instrument;
@@ -66,7 +66,11 @@ pub(super) enum Purpose {
 pub(super) enum Content {
     Nothing,
     Json(Vec<u8>),
-    Form(Vec<u8>),
+    /// Credentials may go along in their header.
+    Form {
+        body: Vec<u8>,
+        authorization: Option<HeaderValue>,
+    },
     /// A SOAP 1.1 message, with its `SOAPAction`.
     Soap {
         action: &'static str,
@@ -177,8 +181,11 @@ impl Http {
         let builder = match request.content {
             Content::Nothing => builder.header(ACCEPT, JSON),
             Content::Json(body) => builder.header(ACCEPT, JSON).header(CONTENT_TYPE, JSON).body(body),
-            Content::Form(body) => {
-                builder.header(ACCEPT, JSON).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body)
+            Content::Form { body, authorization } => {
+                let builder = builder.header(ACCEPT, JSON).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+                authorization
+                    .into_iter()
+                    .fold(builder.body(body), |builder, value| builder.header(AUTHORIZATION, value))
             }
             Content::Soap { action, body } => builder
                 .header(ACCEPT, "text/xml")

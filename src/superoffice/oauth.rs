@@ -1,37 +1,41 @@
-use std::time::Duration;
+mod authorization_url;
+mod token_response;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::HeaderValue;
 use serde::Deserialize;
-use serde_json::Value;
+use url::form_urlencoded::{self, byte_serialize};
+use zeroize::Zeroizing;
+
+pub(super) use authorization_url::authorization_url;
+pub use authorization_url::{AuthorizationRequest, ResponseMode};
+pub use token_response::TokenSet;
 
 use super::http::{Answer, Content, Http, Purpose, Request};
 use super::message::presentable;
-use super::{RefreshError, Settings, UpstreamError};
-use crate::identifiers::{AccessToken, RefreshToken};
+use super::{ClientAuthentication, OAuthError, Settings, UpstreamError};
+use crate::identifiers::{AuthorizationCode, CodeVerifier, RefreshToken};
 
-const PATH: &str = "/login/common/oauth/tokens";
+const TOKENS: &str = "/login/common/oauth/tokens";
+const REVOKE: &str = "/login/common/oauth/revoke";
 
-/// The documentation names two lifetimes, an hour and this one: the shorter, when an answer names none.
-const DEFAULT_LIFETIME: Duration = Duration::from_mins(20);
-const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
-/// Longer ones would not fit in a header.
-const LONGEST_TOKEN: usize = 8 * 1024;
-
-/// An access token that was made just now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FreshAccessToken {
-    /// The secret.
-    pub access_token: AccessToken,
-    /// How long it lives, counted from the moment the request was sent.
-    pub expires_in: Duration,
-}
-
-#[derive(Deserialize)]
-struct TokenResponse {
-    access_token: Option<String>,
-    token_type: Option<String>,
-    /// A number, or a number in a string.
-    expires_in: Option<Value>,
-    error: Option<String>,
+/// See [`super::SuperOffice::exchange_code`].
+pub(super) async fn exchange_code(
+    http: &Http,
+    settings: &Settings,
+    code: &AuthorizationCode,
+    redirect_uri: &str,
+    verifier: &CodeVerifier,
+) -> Result<TokenSet, OAuthError> {
+    let parameters = [
+        ("grant_type", "authorization_code"),
+        ("code", code.expose()),
+        ("redirect_uri", redirect_uri),
+        ("code_verifier", verifier.expose()),
+    ];
+    let answer = post(http, settings, TOKENS, &parameters, &[code.expose(), verifier.expose()]).await?;
+    Ok(token_response::read(&answer.body)?)
 }
 
 /// See [`super::SuperOffice::refresh_access_token`].
@@ -39,163 +43,86 @@ pub(super) async fn refresh_access_token(
     http: &Http,
     settings: &Settings,
     refresh_token: &RefreshToken,
-) -> Result<FreshAccessToken, RefreshError> {
-    // In the body, never in the query as the documentation's examples have it: URLs are logged everywhere.
-    let form = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("grant_type", "refresh_token")
-        .append_pair("client_id", settings.client_id.as_str())
-        .append_pair("client_secret", settings.client_secret.expose())
-        .append_pair("refresh_token", refresh_token.expose())
-        .finish();
-    let request = Request {
-        path: PATH,
-        content: Content::Form(form.into()),
-        purpose: Purpose::AccessToken,
-        timeout: settings.request_timeout,
-    };
+) -> Result<TokenSet, OAuthError> {
+    let parameters = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+    let answer = post(http, settings, TOKENS, &parameters, &[refresh_token.expose()]).await?;
+    Ok(token_response::read(&answer.body)?)
+}
+
+/// See [`super::SuperOffice::revoke`].
+pub(super) async fn revoke(http: &Http, settings: &Settings, refresh_token: &RefreshToken) -> Result<(), OAuthError> {
+    let parameters = [("token", refresh_token.expose()), ("token_type_hint", "refresh_token")];
+    post(http, settings, REVOKE, &parameters, &[refresh_token.expose()]).await.map(drop)
+}
+
+/// Sends a form with our client's credentials. Everything is in the body or a header, never in the query as the
+/// documentation's examples have it: URLs are logged everywhere.
+async fn post(
+    http: &Http,
+    settings: &Settings,
+    path: &str,
+    parameters: &[(&str, &str)],
+    secrets: &[&str],
+) -> Result<Answer, OAuthError> {
+    let client_secret = settings.client_secret.expose();
+    let credentials = Zeroizing::new(basic_credentials(settings.client_id.as_str(), client_secret));
+    let content = form(settings, parameters, &credentials)?;
+    let request = Request { path, content, purpose: Purpose::AccessToken, timeout: settings.request_timeout };
     let answer = http.send(request).await?;
-    let secrets = [refresh_token.expose(), settings.client_secret.expose()];
-    let response = serde_json::from_slice::<TokenResponse>(&answer.body);
-    match response {
-        Ok(TokenResponse { error: Some(error), .. }) => Err(refused(&answer, &error, &secrets)),
-        Ok(response) if answer.status.is_success() => Ok(fresh(response)?),
-        Err(_) if answer.status.is_success() => Err(UpstreamError::Malformed.into()),
+    let secrets: Vec<&str> = secrets.iter().copied().chain([client_secret, credentials.as_str()]).collect();
+    match serde_json::from_slice::<ErrorResponse>(&answer.body) {
+        Ok(ErrorResponse { error: Some(error) }) => Err(refused(&answer, &error, &secrets)),
+        _ if answer.status.is_success() => Ok(answer),
         _ => Err(refused(&answer, "", &secrets)),
     }
 }
 
-fn fresh(response: TokenResponse) -> Result<FreshAccessToken, UpstreamError> {
-    let is_bearer = response.token_type.is_none_or(|name| name.eq_ignore_ascii_case("bearer"));
-    let fits_in_a_header = |token: &String| {
-        (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic())
+fn form(settings: &Settings, parameters: &[(&str, &str)], credentials: &str) -> Result<Content, UpstreamError> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(parameters);
+    let authorization = match settings.client_authentication {
+        ClientAuthentication::Post => {
+            form.append_pair("client_id", settings.client_id.as_str());
+            form.append_pair("client_secret", settings.client_secret.expose());
+            None
+        }
+        ClientAuthentication::Basic => Some(basic(credentials)?),
     };
-    let access_token = response.access_token.filter(fits_in_a_header).filter(|_| is_bearer);
-    let access_token = AccessToken::new(access_token.ok_or(UpstreamError::Malformed)?);
-    let expires_in = response.expires_in.as_ref().map_or(Some(DEFAULT_LIFETIME), lifetime);
-    Ok(FreshAccessToken { access_token, expires_in: expires_in.ok_or(UpstreamError::Malformed)? })
+    Ok(Content::Form { body: form.finish().into(), authorization })
 }
 
-fn lifetime(expires_in: &Value) -> Option<Duration> {
-    let seconds = match expires_in {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
-    let usable = seconds.is_finite() && seconds >= 1.0;
-    usable.then(|| Duration::from_secs_f64(seconds.floor().min(LONGEST_LIFETIME.as_secs_f64())))
+/// RFC 6749, 2.3.1: both parts are form-encoded before they are joined.
+fn basic_credentials(client_id: &str, client_secret: &str) -> String {
+    let encoded = |part: &str| byte_serialize(part.as_bytes()).collect::<String>();
+    STANDARD.encode(Zeroizing::new(format!("{}:{}", encoded(client_id), encoded(client_secret))).as_bytes())
+}
+
+fn basic(credentials: &str) -> Result<HeaderValue, UpstreamError> {
+    // Base64 fits in any header, so this never fails.
+    let mut value = HeaderValue::try_from(format!("Basic {credentials}")).map_err(|_| UpstreamError::Malformed)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[derive(Deserialize)]
+struct ErrorResponse {
+    error: Option<String>,
 }
 
 /// Only an error code is kept of what was said: a description could repeat what was sent.
-fn refused(answer: &Answer, error: &str, secrets: &[&str]) -> RefreshError {
+fn refused(answer: &Answer, error: &str, secrets: &[&str]) -> OAuthError {
     let is_code = |code: &str| {
         (1..=64).contains(&code.len())
             && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
     };
     let refusal = match error {
-        "invalid_grant" => RefreshError::InvalidGrant,
-        code if is_code(code) && presentable(code, secrets) == code => RefreshError::Refused(code.to_owned()),
-        _ => RefreshError::Refused(format!("HTTP {}", answer.status.as_u16())),
+        "invalid_grant" => OAuthError::InvalidGrant,
+        code if is_code(code) && presentable(code, secrets) == code => OAuthError::Refused(code.to_owned()),
+        _ => OAuthError::Refused(format!("HTTP {}", answer.status.as_u16())),
     };
-    tracing::debug!(error = %refusal, "SuperOffice refused the refresh");
+    tracing::debug!(error = %refusal, "SuperOffice refused the OAuth request");
     refusal
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::test_server::{Peer, TestServer};
-    use super::*;
-
-    const REFRESH_TOKEN: &str = "Rt+/&=4PIk1KQ8f6Rt0123456789RtRtRtRt";
-
-    async fn answer_to(status: u16, body: &str) -> Result<FreshAccessToken, RefreshError> {
-        let peer = Peer::answering(TestServer::response(status, body)).await;
-        peer.superoffice.refresh_access_token(&RefreshToken::new(REFRESH_TOKEN)).await
-    }
-
-    fn token(seconds: u64) -> FreshAccessToken {
-        let access_token = AccessToken::new("8A:Cust12345.a+b/c=");
-        FreshAccessToken { access_token, expires_in: Duration::from_secs(seconds) }
-    }
-
-    #[tokio::test]
-    async fn the_request_is_a_form_with_the_secrets_in_its_body() {
-        let body = r#"{"access_token":"8A:Cust12345.a+b/c=","expires_in":3600,"token_type":"Bearer"}"#;
-        let peer = Peer::answering(TestServer::response(200, body)).await;
-        let answer = peer.superoffice.refresh_access_token(&RefreshToken::new(REFRESH_TOKEN)).await;
-        assert_eq!(answer, Ok(token(3600)));
-        let request = peer.server.requests().pop().unwrap();
-        let (head, body) = request.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("POST /login/common/oauth/tokens HTTP/1.1\r\n"), "{head}");
-        assert!(head.to_lowercase().contains("content-type: application/x-www-form-urlencoded\r\n"), "{head}");
-        let pairs: Vec<_> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
-        let expected = [
-            ("grant_type", "refresh_token"),
-            ("client_id", "fedcba9876543210fedcba9876543210"),
-            ("client_secret", "0123456789abcdef0123456789abcdef"),
-            ("refresh_token", REFRESH_TOKEN),
-        ];
-        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    }
-
-    #[tokio::test]
-    async fn lifetimes_are_read_leniently_and_bounded() {
-        for (member, seconds) in [
-            (r#","expires_in":3600"#, 3600),
-            (r#","expires_in":"300","token_type":"bearer""#, 300),
-            (r#","expires_in":299.9,"token_type":"BEARER","id_token":"x.y.z","scope":null"#, 299),
-            (r#","expires_in":1e300"#, 86_400),
-            (r#","expires_in":18446744073709551615"#, 86_400),
-            (r#","expires_in":null,"refresh_token":"x""#, 1200),
-            ("", 1200),
-        ] {
-            let body = format!(r#"{{"access_token":"8A:Cust12345.a+b/c="{member}}}"#);
-            assert_eq!(answer_to(200, &body).await, Ok(token(seconds)), "{member}");
-        }
-    }
-
-    #[tokio::test]
-    async fn other_answers_of_200_are_malformed() {
-        let long = format!(r#"{{"access_token":"{}"}}"#, "a".repeat(LONGEST_TOKEN + 1));
-        for body in [
-            "",
-            "<html>maintenance</html>",
-            "[]",
-            "{}",
-            r#"{"access_token":""}"#,
-            r#"{"access_token":"a b"}"#,
-            r#"{"access_token":"a\r\nX-Header: b"}"#,
-            r#"{"access_token":"ä"}"#,
-            r#"{"access_token":"a","token_type":"mac"}"#,
-            r#"{"access_token":"a","expires_in":0}"#,
-            r#"{"access_token":"a","expires_in":-5}"#,
-            r#"{"access_token":"a","expires_in":"NaN"}"#,
-            r#"{"access_token":"a","expires_in":"soon"}"#,
-            r#"{"access_token":"a","expires_in":[1]}"#,
-            &long,
-        ] {
-            assert_eq!(answer_to(200, body).await, Err(UpstreamError::Malformed.into()), "{body:.60}");
-        }
-    }
-
-    #[tokio::test]
-    async fn refusals_keep_the_error_code_alone() {
-        let refused = |code: &str| Err(RefreshError::Refused(code.to_owned()));
-        for (status, body, expected) in [
-            (
-                400,
-                r#"{"error":"invalid_grant","error_description":"Rt+/&=4PIk1KQ8f6"}"#,
-                Err(RefreshError::InvalidGrant),
-            ),
-            (401, r#"{"error":"invalid_grant"}"#, Err(RefreshError::InvalidGrant)),
-            (401, r#"{"error":"invalid_client"}"#, refused("invalid_client")),
-            (400, r#"{"error":"no\r\nsuch"}"#, refused("HTTP 400")),
-            (400, r#"{"error":"4PIk1KQ8f6Rt0123456789RtRtRtRt"}"#, refused("HTTP 400")),
-            (403, "<html>no</html>", refused("HTTP 403")),
-            (404, "", refused("HTTP 404")),
-            (400, r#"{"error":{"code":1}}"#, refused("HTTP 400")),
-            (500, r#"{"error":"invalid_grant"}"#, Err(UpstreamError::Status(500).into())),
-        ] {
-            assert_eq!(answer_to(status, body).await, expected, "{status} {body}");
-        }
-    }
-}
+mod tests;

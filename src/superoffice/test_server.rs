@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::{Development, ExchangeTransport, Settings, SetupError, SuperOffice};
+use super::{ClientAuthentication, Development, ExchangeTransport, Settings, SetupError, SuperOffice};
 use crate::clock::ManualClock;
 use crate::identifiers::{ApplicationId, ClientSecret, Environment};
 use crate::random::SeededRandom;
@@ -51,6 +51,7 @@ pub(super) fn settings(base_url: &str) -> Settings {
         environment: Environment::Sod,
         client_id: ApplicationId::new("fedcba9876543210fedcba9876543210"),
         client_secret: ClientSecret::new("0123456789abcdef0123456789abcdef"),
+        client_authentication: ClientAuthentication::Post,
         connect_timeout: Duration::from_secs(3),
         request_timeout: Duration::from_secs(10),
         state_timeout: Duration::from_secs(2),

@@ -249,6 +249,7 @@ fn config(sandbox: &Sandbox, directory: &TempDir) -> Config {
             environment: Environment::Sod,
             client_id: ApplicationId::new(sandbox.client_id()),
             client_secret: ClientSecret::new(sandbox.client_secret()),
+            client_authentication: superoffice::ClientAuthentication::Post,
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
             state_timeout: Duration::from_secs(2),

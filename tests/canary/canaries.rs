@@ -91,6 +91,9 @@ impl Canaries {
         for (number, token) in seen.refresh_tokens.iter().enumerate() {
             needles.add(&format!("refresh token {number}"), token);
         }
+        for (number, code) in seen.codes.iter().enumerate() {
+            needles.add(&format!("authorization code {number}"), code);
+        }
         for (number, signed) in seen.signed_system_tokens.iter().enumerate() {
             needles.add(&format!("signature of signed token {number}"), signed.rsplit_once('.').unwrap().1);
         }

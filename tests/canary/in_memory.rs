@@ -162,6 +162,7 @@ fn config(sandbox: &Sandbox, canaries: &Canaries, directory: &std::path::Path) -
             environment: Environment::Sod,
             client_id: ApplicationId::new(sandbox.client_id()),
             client_secret: ClientSecret::new(sandbox.client_secret()),
+            client_authentication: superoffice::ClientAuthentication::Post,
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
             state_timeout: Duration::from_secs(2),

@@ -228,6 +228,7 @@ async fn exchanged(place: &Place) -> UnverifiedJwt {
         environment: Environment::Sod,
         client_id: ApplicationId::new(place.sandbox.client_id()),
         client_secret: ClientSecret::new(place.sandbox.client_secret()),
+        client_authentication: superoffice::ClientAuthentication::Post,
         connect_timeout: Duration::from_secs(3),
         request_timeout: Duration::from_secs(10),
         state_timeout: Duration::from_secs(2),

@@ -2,9 +2,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::super::test_server::{Peer, TestServer, settings};
-use super::super::{ExchangeError, ExchangeTransport, SetupError, UpstreamError};
+use super::super::{ClientAuthentication, ExchangeError, ExchangeTransport, Settings, SetupError, UpstreamError};
 use crate::clock::ManualClock;
-use crate::identifiers::{ContextIdentifier, RefreshToken, SignedSystemToken, UnverifiedJwt};
+use crate::identifiers::{
+    AuthorizationCode, CodeVerifier, ContextIdentifier, RefreshToken, SignedSystemToken, UnverifiedJwt,
+};
 
 fn signed() -> SignedSystemToken {
     SignedSystemToken::new("My App-8k8Q7DmBgo.202611221200.dErddLx+u6BeJM/aaaaBBBB==")
@@ -233,12 +235,23 @@ async fn nothing_logged_holds_a_secret() {
     let failed = exchange_with(&soap).await.unwrap_err();
     tracing::info!(%unread, ?unread, %failed, ?failed, "shown");
     let not_refreshed = peer.superoffice.refresh_access_token(&RefreshToken::new(refresh)).await.unwrap_err();
+    let settings = Settings { client_authentication: ClientAuthentication::Basic, ..settings(&peer.server.url()) };
+    let basic = Peer::with_settings(settings, &peer.clock).unwrap();
+    let (code, verifier) = ("C0deAbCdEfGhIjKlMnOpQrStUvWxYz012345", "V3rifierAbCdEfGhIjKlMnOpQrStUvWxYz0");
+    peer.server.answer(TestServer::response(400, &format!(r#"{{"error":"{code}"}}"#)));
+    let (given_code, given_verifier) = (AuthorizationCode::new(code), CodeVerifier::new(verifier));
+    let not_exchanged = basic.exchange_code(&given_code, "https://x/", &given_verifier).await.unwrap_err();
     tracing::info!(%refused, ?refused, %not_refreshed, ?not_refreshed, superoffice = ?peer.superoffice, "shown");
+    tracing::info!(%not_exchanged, ?not_exchanged, superoffice = ?basic, "shown");
     let logged = String::from_utf8(logged.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("/Login/api/PartnerSystemUser/Authenticate") && logged.contains("masked"), "{logged}");
-    for canary in [secret, refresh, signed().expose()] {
+    assert!(logged.contains("/login/common/oauth/tokens"), "{logged}");
+    // `client_id:client_secret` in Base64, computed with Python.
+    let header = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA6MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    for canary in [secret, refresh, signed().expose(), code, verifier, header] {
         for piece in canary.as_bytes().windows(12) {
-            assert!(!logged.contains(std::str::from_utf8(piece).unwrap()), "{logged}");
+            let piece = std::str::from_utf8(piece).unwrap();
+            assert!(!logged.contains(piece), "{piece}: {logged}");
         }
     }
 }
