@@ -7,6 +7,7 @@
 mod fingerprint;
 mod jwt_verifier;
 mod private_key;
+mod sealing;
 mod sign_in;
 mod system_token_signer;
 mod verification_keys;
@@ -14,10 +15,14 @@ mod verification_keys;
 pub use fingerprint::{Fingerprint, FingerprintError, Fingerprinter, KeyedHasher, RandomnessError};
 pub use jwt_verifier::{
     IdTokenClaims, IdTokenProfile, JwtAlgorithm, JwtHeader, JwtRejection, SystemUserClaims, SystemUserProfile,
-    WebhookClaims, WebhookProfile, unverified_header, verify_id_token, verify_system_user_jwt, verify_webhook_token,
+    WebhookClaims, WebhookProfile, is_invisible, unverified_header, verify_id_token, verify_system_user_jwt,
+    verify_webhook_token,
 };
 pub use private_key::{KeyFormat, PrivateKey, PrivateKeyError, SigningError};
-pub use sign_in::{code_challenge, random_code_verifier, random_token};
+pub use sealing::{
+    KeyRing, OpenError, Place, SealError, SealingKey, SealingKeyError, SealingKeyId, record_prefix, sealed_with,
+};
+pub use sign_in::{SecretHash, code_challenge, random_code_verifier, random_token};
 pub use system_token_signer::sign_system_user_token;
 pub use verification_keys::{KeySetError, VerificationKey, VerificationKeys};
 

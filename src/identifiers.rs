@@ -7,8 +7,8 @@ mod secrets;
 pub use context_identifier::{ContextIdentifier, ContextIdentifierError};
 pub use environment::{Environment, UnknownEnvironment};
 pub use secrets::{
-    AccessToken, AuthorizationCode, ClientSecret, CodeVerifier, RefreshToken, SignedSystemToken, SystemUserToken,
-    Ticket, UnverifiedJwt,
+    AccessToken, AuthorizationCode, BrowserSecret, ClientSecret, CodeVerifier, DatabasePassword, Nonce, RefreshToken,
+    SignInState, SignedSystemToken, SystemUserToken, Ticket, UnverifiedJwt,
 };
 
 /// The application's OAuth `client_id` in one environment. It is public: 32 hexadecimal digits in every example seen.

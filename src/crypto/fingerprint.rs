@@ -5,7 +5,7 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use aws_lc_rs::rand::SystemRandom;
 use thiserror::Error;
 
-use crate::identifiers::{ClientSecret, ContextIdentifier, RefreshToken, Ticket};
+use crate::identifiers::{ClientSecret, ContextIdentifier, RefreshToken, SystemUserToken, Ticket};
 
 /// Names a ticket without revealing it: 128 bits of HMAC-SHA256, shown as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,7 +40,20 @@ impl Fingerprinter {
 
     /// The ticket's fingerprint.
     pub fn fingerprint(&self, ticket: &Ticket) -> Fingerprint {
-        let tag = hmac::sign(&self.0, ticket.expose().as_bytes());
+        self.fingerprint_of(&[ticket.expose().as_bytes()])
+    }
+
+    /// The system user token's fingerprint, which no ticket has.
+    pub fn fingerprint_of_token(&self, token: &SystemUserToken) -> Fingerprint {
+        self.fingerprint_of(&[b"system user token\0", token.expose().as_bytes()])
+    }
+
+    fn fingerprint_of(&self, parts: &[&[u8]]) -> Fingerprint {
+        let mut tag = hmac::Context::with_key(&self.0);
+        for part in parts {
+            tag.update(part);
+        }
+        let tag = tag.sign();
         let mut half = [0; 16];
         for (place, byte) in half.iter_mut().zip(tag.as_ref()) {
             *place = *byte;
@@ -57,11 +70,20 @@ impl KeyedHasher {
 
     /// The hash of a tenant's refresh token.
     pub fn hash(&self, context_identifier: ContextIdentifier, token: &RefreshToken) -> [u8; 32] {
+        self.hash_of(context_identifier, 0, token.expose())
+    }
+
+    /// The hash of a tenant's user. It is no refresh token's.
+    pub fn hash_user(&self, context_identifier: ContextIdentifier, user: &str) -> [u8; 32] {
+        self.hash_of(context_identifier, 1, user)
+    }
+
+    fn hash_of(&self, context_identifier: ContextIdentifier, kind: u8, text: &str) -> [u8; 32] {
         let mut message = hmac::Context::with_key(&self.0);
-        // An identifier has letters and digits only: the zero byte keeps the two parts apart.
+        // An identifier has letters and digits only: the kind's byte keeps the two parts apart.
         message.update(context_identifier.key().as_bytes());
-        message.update(&[0]);
-        message.update(token.expose().as_bytes());
+        message.update(&[kind]);
+        message.update(text.as_bytes());
         let tag = message.sign();
         let mut hash = [0; 32];
         for (place, byte) in hash.iter_mut().zip(tag.as_ref()) {

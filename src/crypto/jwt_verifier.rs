@@ -18,7 +18,7 @@ use jsonwebtoken::Algorithm;
 use jsonwebtoken::errors::ErrorKind;
 
 pub use header::{JwtAlgorithm, JwtHeader, unverified_header};
-pub use id_token::{IdTokenClaims, IdTokenProfile, verify_id_token};
+pub use id_token::{IdTokenClaims, IdTokenProfile, is_invisible, verify_id_token};
 pub use rejection::JwtRejection;
 pub use webhook_token::{WebhookClaims, WebhookProfile, verify_webhook_token};
 

@@ -51,6 +51,10 @@ secret!(
     ClientSecret
 );
 secret!(
+    /// The password of the user as whom a database is used.
+    DatabasePassword
+);
+secret!(
     /// A system user ticket, `7T:…`: opens the tenant's whole database for six hours from its last use.
     Ticket
 );
@@ -71,6 +75,18 @@ secret!(
     CodeVerifier
 );
 secret!(
+    /// What ties an ID token to the sign-in that it was asked for in.
+    Nonce
+);
+secret!(
+    /// The `state` that names a sign-in under way: whoever knows it can end that sign-in.
+    SignInState
+);
+secret!(
+    /// What the browser that began a sign-in keeps in a cookie, and no other browser has.
+    BrowserSecret
+);
+secret!(
     /// A JWT as it came from a peer: nothing in it is true before it is verified.
     UnverifiedJwt
 );
@@ -83,7 +99,7 @@ mod tests {
     fn debug_output_has_no_part_of_the_secret() {
         let canary = "canary-3f9a61c2";
         let shown = format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             SystemUserToken::new(canary),
             SignedSystemToken::new(canary),
             ClientSecret::new(canary),
@@ -92,6 +108,9 @@ mod tests {
             RefreshToken::new(canary),
             AuthorizationCode::new(canary),
             CodeVerifier::new(canary),
+            Nonce::new(canary),
+            SignInState::new(canary),
+            BrowserSecret::new(canary),
             UnverifiedJwt::new(canary),
         );
         assert!(!shown.contains("canary") && !shown.contains("3f9a"), "{shown}");

@@ -140,7 +140,7 @@ fn user(claims: &Claims) -> Result<String, JwtRejection> {
 }
 
 /// Control characters, and those that make a text read as something else.
-fn is_invisible(character: char) -> bool {
+pub fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
