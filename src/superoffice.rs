@@ -1,10 +1,12 @@
 //! The HTTPS client of SuperOffice's side: one attempt a call, except where [`retry`] repeats it.
 //!
-//! Every request goes to the environment's login host (or, in development, to a server on this machine), every answer
-//! is bounded in size and time, and every error says whether another try may help.
+//! Every request goes to the environment's login host or to a tenant's own host (or, in development, to a server on this
+//! machine), every answer is bounded in size and time, and every error says whether another try may help.
 
 mod authorize_error_code;
+mod breaker;
 mod client_authentication;
+mod clock_offset;
 mod cooldown;
 mod error;
 mod exchange;
@@ -14,12 +16,15 @@ mod message;
 mod oauth;
 mod rest;
 pub mod retry;
+mod said;
 mod signing_keys;
 mod soap;
 mod tenant_state;
+mod tenant_states;
 #[cfg(test)]
 mod test_server;
 mod throttle;
+mod webapi;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +36,7 @@ use crate::clock::Clock;
 use crate::crypto::{JwtHeader, VerificationKeys};
 use crate::identifiers::{
     ApplicationId, AuthorizationCode, ClientSecret, CodeVerifier, ContextIdentifier, Environment, RefreshToken,
-    SignedSystemToken, UnverifiedJwt,
+    SignedSystemToken, Ticket, UnverifiedJwt,
 };
 use crate::random::Random;
 
@@ -40,12 +45,15 @@ pub use client_authentication::{ClientAuthentication, UnknownClientAuthenticatio
 pub use error::{ExchangeError, OAuthError, SetupError, UpstreamError};
 pub use exchange::ExchangeTransport;
 pub use oauth::{AuthorizationRequest, ResponseMode, TokenSet};
-pub use tenant_state::{TenantState, TenantStatus};
+pub use tenant_state::TenantState;
+pub use tenant_states::{Freshness, KnownTenant, TenantStatus};
+pub use webapi::{KeepAlive, WebApiAnswer, WebApiBody, WebApiCredential, WebApiRequest, check_webapi_request};
 
 use hosts::Hosts;
 use http::Http;
 use signing_keys::SigningKeys;
-use tenant_state::TenantStates;
+use tenant_states::TenantStates;
+use webapi::WebApi;
 
 /// What the client needs to know.
 #[derive(Clone, Debug)]
@@ -68,6 +76,8 @@ pub struct Settings {
     pub max_requests_in_flight: usize,
     /// What exchanges go over.
     pub exchange: ExchangeTransport,
+    /// Where users' sign-ins may end: what is registered for the application, letter for letter.
+    pub redirect_uris: Vec<String>,
     /// Set for development only.
     pub development: Option<Development>,
 }
@@ -89,6 +99,7 @@ pub struct SuperOffice {
     http: Arc<Http>,
     signing_keys: SigningKeys,
     tenant_states: TenantStates,
+    webapi: WebApi,
 }
 
 impl SuperOffice {
@@ -100,7 +111,8 @@ impl SuperOffice {
         let signing_keys =
             SigningKeys::new(floor, Arc::clone(&http), Arc::clone(&clock), random, settings.request_timeout);
         let tenant_states = TenantStates::new(hosts.clone(), Arc::clone(&http), clock, settings.state_timeout);
-        Ok(Self { settings, hosts, http, signing_keys, tenant_states })
+        let webapi = WebApi::new(&settings, hosts.clone(), http.transport().clone());
+        Ok(Self { settings, hosts, http, signing_keys, tenant_states, webapi })
     }
 
     /// Exchanges a signed system user token for the JWT around a new ticket. Each success writes a row in the tenant's
@@ -119,9 +131,21 @@ impl SuperOffice {
         self.signing_keys.get(header).await
     }
 
-    /// The tenant's state and where its API is, asked anew when what is known has lapsed.
+    /// Remembers the states of so many tenants, if that is more than it does by itself.
+    #[must_use]
+    pub fn with_room_for(mut self, tenants: u64) -> Self {
+        self.tenant_states.make_room_for(tenants);
+        self
+    }
+
+    /// The tenant's state and where its API is, asked anew when what is known has lapsed or soon will.
     pub async fn tenant_state(&self, context_identifier: ContextIdentifier) -> Result<TenantStatus, UpstreamError> {
         self.tenant_states.get(context_identifier).await
+    }
+
+    /// What is known of the tenant, without asking.
+    pub fn known_tenant(&self, context_identifier: ContextIdentifier) -> KnownTenant {
+        self.tenant_states.at_hand(context_identifier)
     }
 
     /// Lets the next lookup ask anew: what SuperOffice said of the tenant may have changed before it lapsed.
@@ -129,10 +153,32 @@ impl SuperOffice {
         self.tenant_states.forget(context_identifier);
     }
 
+    /// Overrides what is known of the tenant's state until the state API is asked again, which is soon. An answer that
+    /// is on its way does not count.
+    pub fn note_tenant_state(&self, context_identifier: ContextIdentifier, state: TenantState) {
+        self.tenant_states.note(context_identifier, state);
+    }
+
+    /// Takes a state that has lapsed for unknown, since its lookup has been waited for long enough. The answer still
+    /// counts when it comes.
+    pub fn doubt_tenant_state(&self, context_identifier: ContextIdentifier) {
+        self.tenant_states.doubt(context_identifier);
+    }
+
     /// Where a browser is sent to sign in: always the environment's own host, with everything in the query encoded
     /// and no secret in it.
     pub fn authorization_url(&self, request: &AuthorizationRequest<'_>) -> url::Url {
         oauth::authorization_url(&self.hosts, &self.settings.client_id, request)
+    }
+
+    /// Whether a sign-in may end there.
+    pub fn allows_redirect_uri(&self, redirect_uri: &str) -> bool {
+        self.settings.redirect_uris.iter().any(|allowed| allowed == redirect_uri)
+    }
+
+    /// Our application, as ID tokens name it.
+    pub fn client_id(&self) -> &ApplicationId {
+        &self.settings.client_id
     }
 
     /// Who issues this environment's ID tokens.
@@ -161,15 +207,45 @@ impl SuperOffice {
         oauth::revoke(&self.http, &self.settings, refresh_token).await
     }
 
+    /// Sends one request to a tenant's own API, once. Every status is an answer, but for those that ask to try again
+    /// (408, 429, 503). While its host wants us to wait, nothing is sent to it.
+    pub async fn call_webapi(
+        &self,
+        request: WebApiRequest<'_>,
+        credential: WebApiCredential<'_>,
+    ) -> Result<WebApiAnswer, UpstreamError> {
+        self.webapi.call(request, credential).await
+    }
+
+    /// Uses a ticket once at its tenant's own API, for no other purpose than to let its life count anew.
+    pub async fn keep_alive(&self, webapi_url: &str, ticket: &Ticket) -> Result<KeepAlive, UpstreamError> {
+        self.webapi.keep_alive(webapi_url, ticket, self.settings.request_timeout).await
+    }
+
     /// The URL with one trailing slash when a ticket may be sent there, else nothing: https under `.superoffice.com`,
     /// or loopback in development.
     pub fn checked_tenant_url(&self, url: &str) -> Option<String> {
         self.hosts.checked_tenant_url(url)
     }
 
+    /// Fails while the login host keeps failing, so that no exchange would be sent.
+    pub fn check_circuit(&self) -> Result<(), UpstreamError> {
+        self.http.check_circuit()
+    }
+
     /// How many requests may be under way at once; more wait.
     pub fn max_requests_in_flight(&self) -> usize {
         self.settings.max_requests_in_flight
+    }
+
+    /// How long one request may take, with its whole answer.
+    pub fn request_timeout(&self) -> Duration {
+        self.settings.request_timeout
+    }
+
+    /// How long a lookup of a tenant's state may take.
+    pub fn state_timeout(&self) -> Duration {
+        self.settings.state_timeout
     }
 
     /// How far SuperOffice's clock was ahead of ours when it last answered, as far as its `Date` header tells.

@@ -49,6 +49,11 @@ impl AuthorizeErrorCode {
         }
     }
 
+    /// As [`Self::find`], in what is most likely about something else: there one English word alone means nothing.
+    pub(super) fn find_in_passing(text: &str) -> Option<Self> {
+        Self::find(text).filter(|code| !code.is_english() || text.split_whitespace().nth(1).is_some())
+    }
+
     /// The name in SuperOffice's documentation.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -180,6 +185,10 @@ mod tests {
             "",
             "   ",
             "0",
+            "NoError",
+            "NoError (0)",
+            "Authorization error: NoError (0)",
+            "AuthorizeErrorCode: 0",
             "8",
             "07",
             "77",
@@ -208,6 +217,15 @@ mod tests {
         ] {
             assert_eq!(Code::find(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn in_passing_an_english_word_alone_means_nothing() {
+        for code in [Code::Revoked, Code::Expired, Code::Denied] {
+            assert_eq!(Code::find_in_passing(code.as_str()), None);
+            assert_eq!(Code::find_in_passing(&code.to_string()), Some(code));
+        }
+        assert_eq!(Code::find_in_passing("InvalidSignature"), Some(Code::InvalidSignature));
     }
 
     proptest! {

@@ -48,6 +48,12 @@ pub enum UpstreamError {
         /// When to ask again.
         retry_after: Duration,
     },
+    /// It has failed so often that nothing is sent but a probe now and then.
+    #[error("SuperOffice keeps failing: it is asked once in a while only")]
+    CircuitOpen {
+        /// When the next probe is sent.
+        retry_after: Duration,
+    },
     /// No connection came about: DNS, TCP or TLS.
     #[error("no connection to SuperOffice: {cause}")]
     Connect {
@@ -87,6 +93,12 @@ pub enum UpstreamError {
     /// A value cannot be written in XML.
     #[error("the system user token has a character that XML cannot carry: set superoffice.exchange to \"rest\"")]
     Unsendable,
+    /// The address of a tenant's API is none that a credential may be sent to.
+    #[error("the tenant's API is not at an https address under .superoffice.com: nothing was sent there")]
+    AddressRefused,
+    /// A request to a tenant's API cannot be sent as it is.
+    #[error("the request cannot be sent: {0}")]
+    RequestRefused(&'static str),
 }
 
 impl UpstreamError {
@@ -101,8 +113,15 @@ impl UpstreamError {
             | Self::Busy
             | Self::Fault { .. } => true,
             Self::Status(status) => *status == 408 || *status >= 500,
-            // Each exchange that SuperOffice took may have written a row, however garbled its answer is.
-            Self::BodyTooLarge | Self::Malformed | Self::Misunderstood { .. } | Self::Unsendable => false,
+            // For an open circuit nothing was sent, and the probe is not waited for. Else each exchange that SuperOffice
+            // took may have written a row, however garbled its answer is.
+            Self::CircuitOpen { .. }
+            | Self::BodyTooLarge
+            | Self::Malformed
+            | Self::Misunderstood { .. }
+            | Self::Unsendable
+            | Self::AddressRefused
+            | Self::RequestRefused(_) => false,
         }
     }
 
@@ -110,7 +129,7 @@ impl UpstreamError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled { retry_after } => *retry_after,
-            Self::Unavailable { retry_after } => Some(*retry_after),
+            Self::Unavailable { retry_after } | Self::CircuitOpen { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
@@ -155,6 +174,9 @@ pub enum OAuthError {
     /// SuperOffice does not take the authorization code or the refresh token: the user has to sign in again.
     #[error("SuperOffice does not take the authorization code or refresh token")]
     InvalidGrant,
+    /// The tenant's authorization of the application does not hold (codes 1, 3, 4 and 5).
+    #[error("SuperOffice refused the tenant's authorization: {0}")]
+    Authorization(AuthorizeErrorCode),
     /// SuperOffice refuses the request for another cause, named by its error code alone.
     #[error("SuperOffice refused the OAuth request: {0}")]
     Refused(String),
@@ -173,7 +195,28 @@ impl OAuthError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Upstream(error) => error.retry_after(),
-            Self::InvalidGrant | Self::Refused(_) => None,
+            Self::InvalidGrant | Self::Authorization(_) | Self::Refused(_) => None,
+        }
+    }
+}
+
+/// An error that may be the upstream's.
+pub(super) trait Trouble: From<UpstreamError> {
+    /// What the upstream did wrong, if it did.
+    fn upstream(&self) -> Option<&UpstreamError>;
+}
+
+impl Trouble for UpstreamError {
+    fn upstream(&self) -> Option<&UpstreamError> {
+        Some(self)
+    }
+}
+
+impl Trouble for ExchangeError {
+    fn upstream(&self) -> Option<&UpstreamError> {
+        match self {
+            Self::Upstream(error) => Some(error),
+            Self::Refused { .. } => None,
         }
     }
 }
@@ -233,6 +276,7 @@ mod tests {
             UpstreamError::BodyTooLarge,
             UpstreamError::Misunderstood { message: String::new() },
             UpstreamError::Unsendable,
+            UpstreamError::CircuitOpen { retry_after: Duration::from_secs(1) },
         ] {
             assert!(!error.is_transient(), "{error:?}");
         }

@@ -1,10 +1,10 @@
 use std::str::FromStr;
 
-use serde_json::Value;
 use thiserror::Error;
 
 use super::http::{Answer, Http};
-use super::message::{self, presentable};
+use super::message::presentable;
+use super::said::Said;
 use super::{AuthorizeErrorCode, ExchangeError, Settings, UpstreamError, rest, soap};
 use crate::identifiers::{ContextIdentifier, SignedSystemToken, UnverifiedJwt};
 
@@ -49,12 +49,12 @@ pub(super) async fn exchange(
 ) -> Result<UnverifiedJwt, ExchangeError> {
     let secrets = [signed.expose(), settings.client_secret.expose()];
     let over_rest = async || {
-        let answer = http.send(rest::request(settings, context_identifier, signed)?).await?;
-        judge(&answer, rest::read(&answer.body), &secrets)
+        let request = rest::request(settings, context_identifier, signed)?;
+        http.ask(request, |answer| judge(&answer, rest::read(&answer.body), &secrets)).await
     };
     let over_soap = async || {
-        let answer = http.send(soap::request(settings, context_identifier, signed)?).await?;
-        judge(&answer, soap::read(&answer.body), &secrets)
+        let request = soap::request(settings, context_identifier, signed)?;
+        http.ask(request, |answer| judge(&answer, soap::read(&answer.body), &secrets)).await
     };
     match settings.exchange {
         ExchangeTransport::Rest => over_rest().await,
@@ -89,20 +89,16 @@ pub(super) enum Reading {
 pub(super) struct AuthenticationResponse {
     pub(super) is_successful: Option<bool>,
     pub(super) token: Option<String>,
-    pub(super) error_message: Option<String>,
+    pub(super) said: Said,
 }
 
 impl AuthenticationResponse {
     /// What a 2xx with it means: it may still be a refusal.
     fn outcome(self, secrets: &[&str]) -> Result<UnverifiedJwt, ExchangeError> {
-        match (self.is_successful, self.token, self.error_message) {
+        match (self.is_successful, self.token, self.said) {
             (Some(true), Some(token), _) if !token.is_empty() => Ok(UnverifiedJwt::new(token)),
-            (Some(false), _, message) => {
-                let message = message.unwrap_or_default();
-                Err(refused(AuthorizeErrorCode::find(&message), None, &message, secrets))
-            }
-            (None, None, Some(message)) if !message.is_empty() => {
-                Err(refused(AuthorizeErrorCode::find(&message), None, &message, secrets))
+            (Some(false), _, said) | (None, None, said @ Said { message: Some(_), .. }) => {
+                Err(refused(said, None, secrets))
             }
             _ => Err(UpstreamError::Malformed.into()),
         }
@@ -113,6 +109,8 @@ impl AuthenticationResponse {
 pub(super) struct Fault {
     pub(super) code: FaultCode,
     pub(super) text: String,
+    /// What stands in its detail. A server's own words may be anything, so they are only searched for a code.
+    pub(super) details: Vec<String>,
 }
 
 /// Whom a fault blames.
@@ -130,10 +128,15 @@ impl Fault {
     fn error(&self, status: u16, secrets: &[&str]) -> ExchangeError {
         let status = Some(status).filter(|status| *status != 200);
         let message = shown(status, &self.text, secrets);
-        match self.code {
-            FaultCode::Client => ExchangeError::Refused { code: AuthorizeErrorCode::find(&self.text), status, message },
-            FaultCode::Server => UpstreamError::Fault { message }.into(),
-            FaultCode::Other => UpstreamError::Misunderstood { message }.into(),
+        let find = match self.code {
+            FaultCode::Client => AuthorizeErrorCode::find,
+            FaultCode::Server | FaultCode::Other => AuthorizeErrorCode::find_in_passing,
+        };
+        let in_passing = || self.details.iter().find_map(|text| AuthorizeErrorCode::find_in_passing(text));
+        match (find(&self.text).or_else(in_passing), self.code) {
+            (code @ Some(_), _) | (code, FaultCode::Client) => ExchangeError::Refused { code, status, message },
+            (None, FaultCode::Server) => UpstreamError::Fault { message }.into(),
+            (None, FaultCode::Other) => UpstreamError::Misunderstood { message }.into(),
         }
     }
 }
@@ -149,24 +152,22 @@ fn judge(
         (200..300, Ok(Reading::Response(response))) => response.outcome(secrets),
         (200..300, Err(error)) => Err(error.into()),
         (status @ (400 | 401 | 403 | 404 | 409 | 422), read) => {
-            let body = String::from_utf8_lossy(&answer.body);
             let said = match read {
-                Ok(Reading::Response(AuthenticationResponse { error_message: Some(message), .. }))
-                    if !message.trim().is_empty() =>
-                {
-                    Some(message)
-                }
-                _ => said(&body),
+                Ok(Reading::Response(AuthenticationResponse { said, .. })) if said.code.is_some() => said,
+                _ => Said::of_body(&String::from_utf8_lossy(&answer.body)),
             };
-            let code = said.as_deref().and_then(AuthorizeErrorCode::find).or_else(|| AuthorizeErrorCode::find(&body));
-            Err(refused(code, Some(status), said.as_deref().unwrap_or_default(), secrets))
+            Err(refused(said, Some(status), secrets))
+        }
+        (status, Ok(Reading::Response(AuthenticationResponse { said, .. }))) if said.code.is_some() => {
+            Err(refused(said, Some(status), secrets))
         }
         (status, _) => Err(UpstreamError::Status(status).into()),
     }
 }
 
-fn refused(code: Option<AuthorizeErrorCode>, status: Option<u16>, said: &str, secrets: &[&str]) -> ExchangeError {
-    let message = shown(status, said, secrets);
+fn refused(said: Said, status: Option<u16>, secrets: &[&str]) -> ExchangeError {
+    let Said { code, message } = said;
+    let message = shown(status, message.as_deref().unwrap_or_default(), secrets);
     // Whoever logs the failed call may leave this one out among many.
     tracing::debug!(?code, status, message, "SuperOffice refused the exchange");
     ExchangeError::Refused { code, status, message }
@@ -178,23 +179,5 @@ fn shown(status: Option<u16>, said: &str, secrets: &[&str]) -> String {
         _ if !message.is_empty() => message,
         Some(status) => format!("HTTP {status}, no reason given"),
         None => "no reason given".to_owned(),
-    }
-}
-
-/// The human part of a refusal's body: a member that ASP.NET, WCF or an OAuth server would put it in, a JSON string, or
-/// plain text. Markup is for a browser.
-fn said(body: &str) -> Option<String> {
-    const MEMBERS: [&str; 6] = ["errormessage", "error_description", "message", "detail", "title", "error"];
-    let body = body.trim_start_matches('\u{feff}').trim();
-    match serde_json::from_str(body) {
-        Ok(Value::String(text)) => Some(text),
-        Ok(Value::Object(members)) => MEMBERS.into_iter().find_map(|name| {
-            let texts = members.iter().filter(|(member, _)| member.eq_ignore_ascii_case(name));
-            texts.filter_map(|(_, value)| value.as_str()).find(|text| !text.trim().is_empty()).map(str::to_owned)
-        }),
-        Ok(Value::Number(number)) => Some(number.to_string()),
-        Ok(_) => None,
-        Err(_) if body.is_empty() || body.starts_with(['<', '{', '[']) => None,
-        Err(_) => Some(message::first(body, 4 * message::MAX_LENGTH).to_owned()),
     }
 }

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
+use serde_json::Value;
 use url::form_urlencoded::{self, byte_serialize};
 use zeroize::Zeroizing;
 
@@ -14,7 +15,7 @@ pub use token_response::TokenSet;
 
 use super::http::{Answer, Content, Http, Purpose, Request};
 use super::message::presentable;
-use super::{ClientAuthentication, OAuthError, Settings, UpstreamError};
+use super::{AuthorizeErrorCode, ClientAuthentication, OAuthError, Settings, UpstreamError};
 use crate::identifiers::{AuthorizationCode, CodeVerifier, RefreshToken};
 
 const TOKENS: &str = "/login/common/oauth/tokens";
@@ -67,11 +68,15 @@ async fn post(
     let client_secret = settings.client_secret.expose();
     let credentials = Zeroizing::new(basic_credentials(settings.client_id.as_str(), client_secret));
     let content = form(settings, parameters, &credentials)?;
-    let request = Request { path, content, purpose: Purpose::AccessToken, timeout: settings.request_timeout };
+    let request =
+        Request { path, content, purpose: Purpose::AccessToken, tenant: None, timeout: settings.request_timeout };
     let answer = http.send(request).await?;
     let secrets: Vec<&str> = secrets.iter().copied().chain([client_secret, credentials.as_str()]).collect();
     match serde_json::from_slice::<ErrorResponse>(&answer.body) {
-        Ok(ErrorResponse { error: Some(error) }) => Err(refused(&answer, &error, &secrets)),
+        Ok(ErrorResponse { error: Some(error), error_description }) => {
+            let description = error_description.as_ref().and_then(Value::as_str).unwrap_or_default();
+            Err(unauthorized(&error, description).unwrap_or_else(|| refused(&answer, &error, &secrets)))
+        }
         _ if answer.status.is_success() => Ok(answer),
         _ => Err(refused(&answer, "", &secrets)),
     }
@@ -107,6 +112,21 @@ fn basic(credentials: &str) -> Result<HeaderValue, UpstreamError> {
 #[derive(Deserialize)]
 struct ErrorResponse {
     error: Option<String>,
+    error_description: Option<Value>,
+}
+
+/// A refusal by one of SuperOffice's codes that is about the tenant. A word alone is rather about the grant.
+fn unauthorized(error: &str, description: &str) -> Option<OAuthError> {
+    let code = [error, description].into_iter().find_map(AuthorizeErrorCode::find_in_passing)?;
+    match code {
+        AuthorizeErrorCode::Revoked
+        | AuthorizeErrorCode::Expired
+        | AuthorizeErrorCode::Denied
+        | AuthorizeErrorCode::NeedsReapproval => Some(OAuthError::Authorization(code)),
+        AuthorizeErrorCode::InvalidRedirectUrl
+        | AuthorizeErrorCode::InvalidTimestamp
+        | AuthorizeErrorCode::InvalidSignature => None,
+    }
 }
 
 /// Only an error code is kept of what was said: a description could repeat what was sent.

@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::exchange::{AuthenticationResponse, Reading};
 use super::http::{Content, Purpose, Request};
+use super::said::Said;
 use super::{Settings, UpstreamError};
 use crate::identifiers::{ContextIdentifier, SignedSystemToken};
 
@@ -24,8 +26,9 @@ struct AuthenticateResponse {
     is_successful: Option<bool>,
     #[serde(default, rename = "Token", alias = "token")]
     token: Option<String>,
-    #[serde(default, rename = "ErrorMessage", alias = "errorMessage")]
-    error_message: Option<String>,
+    /// Whatever else is there, and says what went wrong if something did.
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 /// The exchange as a JSON request.
@@ -45,6 +48,7 @@ pub(super) fn request(
         path: PATH,
         content: Content::Json(body),
         purpose: Purpose::Exchange,
+        tenant: Some(context_identifier),
         timeout: settings.request_timeout,
     })
 }
@@ -52,9 +56,10 @@ pub(super) fn request(
 /// Reads the JSON of an answer.
 pub(super) fn read(body: &[u8]) -> Result<Reading, UpstreamError> {
     let json = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let AuthenticateResponse { is_successful, token, error_message } =
+    let AuthenticateResponse { is_successful, token, others } =
         serde_json::from_slice(json).map_err(|_| UpstreamError::Malformed)?;
-    Ok(Reading::Response(AuthenticationResponse { is_successful, token, error_message }))
+    let said = Said::of_members(&others);
+    Ok(Reading::Response(AuthenticationResponse { is_successful, token, said }))
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -214,10 +219,14 @@ mod tests {
             (410, false),
             (421, false),
         ] {
-            let body = r#"{"IsSuccessful":false,"ErrorMessage":"InvalidSignature"}"#;
-            let error = answer_to(status, body).await.unwrap_err();
+            let error = answer_to(status, r#"{"IsSuccessful":false,"ErrorMessage":"No"}"#).await.unwrap_err();
             assert_eq!(error, UpstreamError::Status(status).into());
             assert_eq!(error.is_transient(), transient, "{status}");
+            // From a proxy's status nothing is believed, whatever comes with it.
+            let with_a_code = answer_to(status, r#"{"IsSuccessful":false,"ErrorMessage":"InvalidSignature"}"#).await;
+            let told = refusal(Some(AuthorizeErrorCode::InvalidSignature), Some(status), "InvalidSignature");
+            let is_believed = matches!(status, 405 | 410 | 421 | 500);
+            assert_eq!(with_a_code, Err(if is_believed { told } else { error }), "{status}");
         }
     }
 

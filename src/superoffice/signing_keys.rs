@@ -94,8 +94,13 @@ impl SigningKeys {
 
 impl Inner {
     async fn fetch(&self) {
-        let request =
-            Request { path: PATH, content: Content::Nothing, purpose: Purpose::Exchange, timeout: self.timeout };
+        let request = Request {
+            path: PATH,
+            content: Content::Nothing,
+            purpose: Purpose::Exchange,
+            tenant: None,
+            timeout: self.timeout,
+        };
         let fetched = match self.http.send(request).await {
             Ok(answer) if answer.status.is_success() => {
                 VerificationKeys::from_jwks(&answer.body).map_err(|error| error.to_string())

@@ -42,7 +42,8 @@ pub(super) fn request(
         signed_system_token = escaped(signed.expose())?,
     );
     let content = Content::Soap { action: ACTION, body: body.into_bytes() };
-    Ok(Request { path: PATH, content, purpose: Purpose::Exchange, timeout: settings.request_timeout })
+    let tenant = Some(context_identifier);
+    Ok(Request { path: PATH, content, purpose: Purpose::Exchange, tenant, timeout: settings.request_timeout })
 }
 
 /// Reads the envelope of an answer.

@@ -57,6 +57,7 @@ pub(super) fn settings(base_url: &str) -> Settings {
         state_timeout: Duration::from_secs(2),
         max_requests_in_flight: 64,
         exchange: ExchangeTransport::Rest,
+        redirect_uris: Vec::new(),
         development: Some(Development { base_url: base_url.parse().unwrap(), extra_ca_file: None }),
     }
 }

@@ -191,3 +191,30 @@ fn form_of(request: &str) -> Vec<(String, String)> {
     let (_, body) = request.split_once("\r\n\r\n").unwrap();
     form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }
+
+#[tokio::test]
+async fn a_code_about_the_tenant_is_told_apart_from_a_refused_grant() {
+    use AuthorizeErrorCode::{Denied, Expired, NeedsReapproval, Revoked};
+    let refused = async |error: &str, description: &str| {
+        let body = serde_json::json!({ "error": error, "error_description": description }).to_string();
+        answer_to(400, &body).await.unwrap_err()
+    };
+    for code in [Revoked, Expired, Denied, NeedsReapproval] {
+        for error in ["invalid_grant", "access_denied", "unauthorized_client"] {
+            for description in
+                [code.to_string(), format!("Authorization error: {code}"), format!("AuthorizeErrorCode {code}")]
+            {
+                assert_eq!(refused(error, &description).await, OAuthError::Authorization(code), "{description}");
+            }
+        }
+    }
+    for description in
+        ["Expired", "Revoked", "0", "NoError (0)", "The refresh token has expired", "InvalidSignature (7)"]
+    {
+        assert_eq!(refused("invalid_grant", description).await, OAuthError::InvalidGrant, "{description}");
+    }
+    let other = refused("invalid_request", "Authorization error: InvalidRedirectUrl (2)").await;
+    assert_eq!(other, OAuthError::Refused("invalid_request".to_owned()));
+    let strange = answer_to(400, r#"{"error":"invalid_grant","error_description":["Revoked (1)"]}"#).await;
+    assert_eq!(strange, Err(OAuthError::InvalidGrant));
+}

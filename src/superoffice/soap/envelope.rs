@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::super::exchange::{AuthenticationResponse, Fault, FaultCode, Reading};
+use super::super::said::Said;
 use super::xml::{self, Element, Namespace, XmlError};
 
 /// Why a message is not understood. Nothing of it is in it.
@@ -39,7 +40,7 @@ pub(super) fn read(xml: &[u8]) -> Result<Reading, EnvelopeError> {
     Ok(Reading::Response(AuthenticationResponse {
         is_successful: text(content, "IsSuccessful")?.map(|text| boolean(&text)).transpose()?,
         token: text(content, "Token")?,
-        error_message: text(content, "ErrorMessage")?,
+        said: Said::of(text(content, "ErrorMessage")?.as_deref()),
     }))
 }
 
@@ -72,7 +73,18 @@ fn fault(fault: &Element) -> Result<Fault, EnvelopeError> {
         }
         _ => FaultCode::Other,
     };
-    Ok(Fault { code, text: part("faultstring")?.map(|said| said.text.clone()).unwrap_or_default() })
+    let text = part("faultstring")?.map(|said| said.text.clone()).unwrap_or_default();
+    let mut details = Vec::new();
+    if let Some(detail) = part("detail")? {
+        collect(detail, &mut details);
+    }
+    Ok(Fault { code, text, details })
+}
+
+/// Every text in an element, whatever it is called: what a detail holds is each service's own.
+fn collect(element: &Element, texts: &mut Vec<String>) {
+    texts.push(element.text.clone());
+    element.children.iter().for_each(|child| collect(child, texts));
 }
 
 /// The child of this name, which must not be there twice: two readers would not take the same one.

@@ -125,6 +125,14 @@ async fn a_fault_is_judged_by_whom_it_blames() {
         (500, "s:Client", "", refusal(None, Some(500), "HTTP 500, no reason given")),
         (400, "s:Client", "No", refusal(None, Some(400), "No")),
         (200, "s:Client", "No", refusal(None, None, "No")),
+        (
+            500,
+            "s:Server",
+            "System.Exception: Authorization error: Revoked (1)",
+            refusal(Some(Revoked), Some(500), "System.Exception: Authorization error: Revoked (1)"),
+        ),
+        (500, "s:MustUnderstand", "InvalidSignature", refusal(Some(InvalidSignature), Some(500), "InvalidSignature")),
+        (500, "s:Server", "NoError (0)", UpstreamError::Fault { message: "NoError (0)".to_owned() }.into()),
         (500, "s:Server", "Revoked", UpstreamError::Fault { message: "Revoked".to_owned() }.into()),
         (500, "s:MustUnderstand", "What?", UpstreamError::Misunderstood { message: "What?".to_owned() }.into()),
         (500, "s:Client", SIGNED, refusal(None, Some(500), "[masked]")),
@@ -132,6 +140,11 @@ async fn a_fault_is_judged_by_whom_it_blames() {
     ] {
         assert_eq!(answer_to(status, &fault(code, text)).await, Err(expected), "{status} {code} {text}");
     }
+    let detail =
+        "<detail><e:Failure xmlns:e=\"urn:e\"><e:Code>7</e:Code><e:Text>InvalidSignature</e:Text></e:Failure></detail>";
+    let detailed = fault("s:Server", "Sorry").replace("</s:Fault>", &format!("{detail}</s:Fault>"));
+    assert!(detailed.contains(detail));
+    assert_eq!(answer_to(500, &detailed).await, Err(refusal(Some(InvalidSignature), Some(500), "Sorry")));
     for body in
         ["", "<html><body>Server Error</body></html>", &fault("s:Client", "No")[..80], &response("<Token>x</Token>")]
     {

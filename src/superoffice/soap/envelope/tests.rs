@@ -25,7 +25,7 @@ type Members = (Option<bool>, Option<String>, Option<String>);
 /// What a message's response says; it holds one.
 fn members(xml: &str) -> Result<Members, EnvelopeError> {
     match read(xml.as_bytes())? {
-        Reading::Response(response) => Ok((response.is_successful, response.token, response.error_message)),
+        Reading::Response(response) => Ok((response.is_successful, response.token, response.said.message)),
         Reading::Fault(fault) => panic!("a fault: {}", fault.text),
     }
 }
