@@ -1,0 +1,224 @@
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use super::failure::Failure;
+use super::{Database, changes, query};
+use crate::identifiers::{ContextIdentifier, SystemUserToken};
+use crate::store::engine::{Observations, Page, TenantRecords, log_bad_record};
+use crate::store::sealer::{SYSTEM_USER_TOKEN, Sealer};
+use crate::store::{StoreError, Tenant, TenantSource, check_system_user_token};
+
+const FIND: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
+     FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant = $1";
+const PAGE: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
+     FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant > $1 ORDER BY tenant LIMIT $2";
+const OBSERVATIONS: &str = "SELECT tenant, serial, webapi_url FROM tenant_observations WHERE tenant = ANY ($1)";
+const REPLACE: &str = "INSERT INTO tenants (tenant, context_identifier, system_user_token, create_time, update_time) \
+     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant) DO UPDATE SET context_identifier = excluded.context_identifier, \
+     system_user_token = excluded.system_user_token, create_time = excluded.create_time, \
+     update_time = excluded.update_time";
+const RENAME: &str = "UPDATE tenants SET context_identifier = $2 WHERE tenant = $1 AND context_identifier <> $2";
+const FORGET_SERIAL: &str = "UPDATE tenant_observations SET serial = NULL WHERE tenant = $1 AND serial IS NOT NULL";
+const PIN_SERIAL: &str = "INSERT INTO tenant_observations AS observed (tenant, serial) SELECT $1, $2 \
+     WHERE $3 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = $1) \
+     ON CONFLICT (tenant) DO UPDATE SET serial = coalesce(observed.serial, excluded.serial) RETURNING serial";
+const RECORD_WEBAPI_URL: &str = "INSERT INTO tenant_observations (tenant, webapi_url) SELECT $1, $2 \
+     WHERE $3 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = $1) \
+     ON CONFLICT (tenant) DO UPDATE SET webapi_url = excluded.webapi_url";
+
+#[async_trait]
+impl TenantRecords for Database {
+    async fn find(&self, context_identifier: ContextIdentifier) -> Result<Option<Tenant>, StoreError> {
+        self.bounded(async {
+            let mut transaction = self.reading().await?;
+            let row = query(FIND).bind(context_identifier.key()).fetch_optional(&mut *transaction).await?;
+            transaction.commit().await?;
+            row.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose()
+        })
+        .await
+    }
+
+    async fn page(&self, after: &str, limit: u32) -> Result<Page, StoreError> {
+        self.bounded(async {
+            let mut transaction = self.reading().await?;
+            let rows = query(PAGE).bind(after).bind(i64::from(limit)).fetch_all(&mut *transaction).await?;
+            transaction.commit().await?;
+            let mut page = Page { tenants: Vec::with_capacity(rows.len()), next: None };
+            let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+            for row in rows {
+                let key: String = row.try_get("tenant")?;
+                match key.parse().map_err(|_| "its key is no ContextIdentifier") {
+                    Ok(parsed) => match tenant(parsed, &row, &self.sealer) {
+                        Ok(tenant) => page.tenants.push(tenant),
+                        Err(Failure::Store(StoreError::BadRecord { problem, .. })) => log_bad_record(&key, problem),
+                        Err(failure) => return Err(failure),
+                    },
+                    Err(problem) => log_bad_record(&key, problem),
+                }
+                page.next = full.then_some(key);
+            }
+            Ok(page)
+        })
+        .await
+    }
+
+    async fn put(
+        &self,
+        context_identifier: ContextIdentifier,
+        token: &SystemUserToken,
+        accept_serial: bool,
+        now: Timestamp,
+    ) -> Result<Tenant, StoreError> {
+        self.bounded(async {
+            let key = context_identifier.key();
+            let mut transaction = self.changing().await?;
+            let row = query(FIND).bind(&key).fetch_optional(&mut *transaction).await?;
+            let stored = row.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose();
+
+            let unchanged = matches!(&stored, Ok(Some(stored)) if stored.system_user_token == *token);
+            if unchanged {
+                query(RENAME).bind(&key).bind(context_identifier.as_str()).execute(&mut *transaction).await?;
+            } else {
+                // A record that cannot be read is replaced, with its times.
+                let create_time = stored.ok().flatten().and_then(|stored| stored.create_time).unwrap_or(now);
+                query(REPLACE)
+                    .bind(&key)
+                    .bind(context_identifier.as_str())
+                    .bind(self.sealer.seal(SYSTEM_USER_TOKEN, &[&key], token.expose())?)
+                    .bind(create_time.to_string())
+                    .bind(now.to_string())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            let serial_forgotten = accept_serial && forget_serial(&mut transaction, &key).await?;
+            if !unchanged || serial_forgotten {
+                changes::note(&mut transaction, &key).await?;
+            }
+            let row = query(FIND).bind(&key).fetch_one(&mut *transaction).await?;
+            transaction.commit().await?;
+            tenant(context_identifier, &row, &self.sealer)
+        })
+        .await
+    }
+
+    async fn delete(&self, context_identifier: ContextIdentifier) -> Result<bool, StoreError> {
+        self.bounded(async {
+            let key = context_identifier.key();
+            let mut transaction = self.changing().await?;
+            let tenant = query("DELETE FROM tenants WHERE tenant = $1").bind(&key).execute(&mut *transaction).await?;
+            for leftovers in
+                ["DELETE FROM tenant_observations WHERE tenant = $1", "DELETE FROM grants WHERE tenant = $1"]
+            {
+                query(leftovers).bind(&key).execute(&mut *transaction).await?;
+            }
+            let was_there = tenant.rows_affected() > 0;
+            if was_there {
+                changes::note(&mut transaction, &key).await?;
+            }
+            transaction.commit().await?;
+            Ok(was_there)
+        })
+        .await
+    }
+
+    async fn observations(&self, context_identifiers: &[ContextIdentifier]) -> Result<Vec<Observations>, StoreError> {
+        if context_identifiers.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.bounded(async {
+            let keys: Vec<String> = context_identifiers.iter().map(ContextIdentifier::key).collect();
+            let mut transaction = self.reading().await?;
+            let rows = query(OBSERVATIONS).bind(&keys).fetch_all(&mut *transaction).await?;
+            transaction.commit().await?;
+            let mut found = HashMap::with_capacity(rows.len());
+            for row in rows {
+                let observed = Observations { serial: row.try_get("serial")?, webapi_url: row.try_get("webapi_url")? };
+                found.insert(row.try_get::<String, _>("tenant")?, observed);
+            }
+            Ok(keys.iter().map(|key| found.remove(key).unwrap_or_default()).collect())
+        })
+        .await
+    }
+
+    async fn accept_serial(&self, context_identifier: ContextIdentifier) -> Result<(), StoreError> {
+        self.bounded(async {
+            let key = context_identifier.key();
+            let mut transaction = self.changing().await?;
+            if forget_serial(&mut transaction, &key).await? {
+                changes::note(&mut transaction, &key).await?;
+            }
+            transaction.commit().await
+        })
+        .await
+    }
+
+    async fn pin_serial(
+        &self,
+        context_identifier: ContextIdentifier,
+        serial: &str,
+        elsewhere: bool,
+    ) -> Result<Option<String>, StoreError> {
+        self.bounded(async {
+            let mut transaction = self.writing().await?;
+            let pin = query(PIN_SERIAL).bind(context_identifier.key()).bind(serial).bind(elsewhere);
+            let row = pin.fetch_optional(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(row.map(|row| row.try_get(0)).transpose()?)
+        })
+        .await
+    }
+
+    async fn record_webapi_url(
+        &self,
+        context_identifier: ContextIdentifier,
+        url: &str,
+        elsewhere: bool,
+    ) -> Result<bool, StoreError> {
+        self.bounded(async {
+            let mut transaction = self.writing().await?;
+            let record = query(RECORD_WEBAPI_URL).bind(context_identifier.key()).bind(url).bind(elsewhere);
+            let outcome = record.execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(outcome.rows_affected() > 0)
+        })
+        .await
+    }
+}
+
+async fn forget_serial(connection: &mut PgConnection, key: &str) -> Result<bool, sqlx::Error> {
+    Ok(query(FORGET_SERIAL).bind(key).execute(connection).await?.rows_affected() > 0)
+}
+
+/// A record as a tenant, or what is wrong with it.
+fn tenant(asked: ContextIdentifier, row: &PgRow, sealer: &Sealer) -> Result<Tenant, Failure> {
+    parse(asked, row, sealer).map_err(|problem| StoreError::BadRecord { context_identifier: asked, problem }.into())
+}
+
+fn parse(asked: ContextIdentifier, row: &PgRow, sealer: &Sealer) -> Result<Tenant, &'static str> {
+    let text = |column: &str| row.try_get::<String, _>(column).map_err(|_| "a text in it is missing");
+    let optional = |column: &str| row.try_get::<Option<String>, _>(column).map_err(|_| "a text in it is missing");
+    let time = |column: &str| text(column)?.parse::<Timestamp>().map_err(|_| "a time in it is not RFC 3339");
+
+    let context_identifier: ContextIdentifier =
+        text("context_identifier")?.parse().map_err(|_| "its name is no ContextIdentifier")?;
+    if context_identifier != asked {
+        return Err("its name and its key differ");
+    }
+    let column: &[u8] = row.try_get("system_user_token").map_err(|_| "its system user token is no bytea")?;
+    let token = sealer.unseal(SYSTEM_USER_TOKEN, &[&asked.key()], column)?;
+    let system_user_token = SystemUserToken::new(token.as_str());
+    check_system_user_token(&system_user_token).map_err(|_| "its system user token is not valid")?;
+    Ok(Tenant {
+        context_identifier,
+        system_user_token,
+        source: TenantSource::Database,
+        serial: optional("serial")?,
+        webapi_url: optional("webapi_url")?,
+        create_time: Some(time("create_time")?),
+        update_time: Some(time("update_time")?),
+    })
+}
