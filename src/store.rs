@@ -1,17 +1,31 @@
-//! What is kept between runs: tenants, with their system user tokens and what their first exchange told.
+//! What is kept between runs: tenants, with their system user tokens and what their first exchange told; the users'
+//! grants; the sign-ins that wait for their users; which notices came lately; and, on PostgreSQL, the tickets that
+//! processes share.
 //!
 //! ```text
-//! Store::open -> sqlite::Database ---\
+//! Store::open -> Engine -------------\
 //!             -> directory::Directory --> RegisteredTenants (the Tenants that everyone uses)
-//!                                    \--> changes(): whose ticket must be forgotten
+//!                  |                 \--> changes(): whose ticket must be forgotten
+//!                  \--> Grants, PendingSignIns, SeenNotices, SharedTickets
 //! ```
 
 mod changes;
 #[cfg(test)]
 mod contract;
+mod copy;
 mod directory;
+mod engine;
 mod error;
+mod grants;
+mod notices;
+mod postgres;
 mod registered_tenants;
+mod reseal;
+mod sealed;
+mod sealer;
+mod sealing_keys;
+mod shared_tickets;
+mod sign_ins;
 mod sqlite;
 mod system_user_token;
 
@@ -27,27 +41,79 @@ use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+pub use copy::Copied;
 pub use directory::TenantFileProblem;
 pub use error::StoreError;
+pub use grants::{Grant, Grants, user_key};
+pub use notices::{MAX_SEEN_NOTICES, Seen, SeenNotices};
+pub use sealed::Resealed;
+pub use sealing_keys::KeyFileProblem;
+pub use shared_tickets::{Fence, Lease, News, SharedTicket, SharedTickets};
+pub use sign_ins::{MAX_PENDING_SIGN_INS, PendingSignIn, PendingSignIns, TakenSignIn};
 pub use system_user_token::{MAX_SYSTEM_USER_TOKEN_LENGTH, TokenProblem, check_system_user_token};
 
 use crate::clock::Clock;
-use crate::identifiers::{ContextIdentifier, SystemUserToken};
+use crate::identifiers::{ApplicationId, ContextIdentifier, DatabasePassword, Environment, SystemUserToken};
 use changes::ChangeFeed;
 use directory::Directory;
+use engine::Engine;
+use notices::PublishedNotices;
 use registered_tenants::RegisteredTenants;
-use sqlite::Database;
+use sealer::Sealer;
 
 /// How many changes a receiver may be behind before it hears `Lagged`.
 const CHANGES_KEPT: usize = 4096;
+/// How many records are sealed again between two looks for others.
+const RESEAL_STEP: u32 = 100;
 
 /// Where things are kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `sqlite://PATH`, the path taken literally. Its directory must exist.
+    /// `sqlite://PATH`, the path taken literally, where the directory must exist; or `postgres://USER@HOST:PORT/DATABASE`.
     pub url: String,
     /// A directory with one file per tenant. None are read when absent.
     pub tenants_directory: Option<PathBuf>,
+    /// What a PostgreSQL database needs beside its URL.
+    pub postgres: PostgresSettings,
+    /// How secrets are sealed.
+    pub sealing: Sealing,
+}
+
+/// How a PostgreSQL database is connected to.
+#[derive(Clone, Debug)]
+pub struct PostgresSettings {
+    /// The user's password.
+    pub password: Option<DatabasePassword>,
+    /// Root certificates in PEM that are trusted as well.
+    pub ca_file: Option<PathBuf>,
+    /// The same database without PgBouncer, to hear of changes at once and to bring it up to date.
+    pub session_url: Option<String>,
+    /// How many connections are open at once.
+    pub max_connections: u32,
+}
+
+impl PostgresSettings {
+    /// Says what is wrong with a URL that should name a database of PostgreSQL's.
+    pub fn check_url(url: &str) -> Result<(), &'static str> {
+        postgres::Address::parse(url).map(drop)
+    }
+}
+
+impl Default for PostgresSettings {
+    fn default() -> Self {
+        Self { password: None, ca_file: None, session_url: None, max_connections: 10 }
+    }
+}
+
+/// With what secrets are sealed, and for whom.
+#[derive(Clone, Debug)]
+pub struct Sealing {
+    /// Files with sealing keys: the first one's seals and opens, the others' open only.
+    pub key_files: Vec<PathBuf>,
+    /// Whose environment's secrets are kept.
+    pub environment: Environment,
+    /// Whose application's secrets are kept.
+    pub application: ApplicationId,
 }
 
 /// A registered tenant.
@@ -110,12 +176,44 @@ pub trait Tenants: fmt::Debug + Send + Sync {
     async fn record_webapi_url(&self, context_identifier: ContextIdentifier, url: &str) -> Result<(), StoreError>;
 }
 
+/// Brings the database that the settings name up to date, which opening it does as well.
+pub async fn bring_up_to_date(settings: &Settings) -> Result<(), StoreError> {
+    let engine = engine::open(settings, Arc::new(Sealer::open(&settings.sealing)?)).await?;
+    engine.close().await;
+    Ok(())
+}
+
+/// Copies all that the SQLite database `from` holds into the PostgreSQL database that the settings name, which must be
+/// empty: all or nothing.
+pub async fn copy_from_sqlite(from: &str, settings: &Settings) -> Result<Copied, StoreError> {
+    let sealer = Arc::new(Sealer::open(&settings.sealing)?);
+    let source = sqlite::Database::open_existing(from, Arc::clone(&sealer)).await?;
+    let target = postgres::Database::open(settings, Arc::clone(&sealer)).await?;
+    let copied = async {
+        sealer::check_keys(&sealer.keys(), &reseal::keys_in_use(&source).await?)?;
+        copy::copy(&source, &target).await
+    };
+    let copied = copied.await;
+    source.close().await;
+    target.close().await;
+    copied
+}
+
 /// The open store.
 #[derive(Debug)]
 pub struct Store {
     /// The registered tenants.
     pub tenants: Arc<dyn Tenants>,
-    database: Database,
+    /// The users' grants.
+    pub grants: Arc<dyn Grants>,
+    /// The sign-ins that wait for their users.
+    pub sign_ins: Arc<dyn PendingSignIns>,
+    /// The tenant status notices that were taken.
+    pub notices: Arc<dyn SeenNotices>,
+    /// What the processes on this store share. Nothing on SQLite, which is one process's.
+    pub shared_tickets: Option<Arc<dyn SharedTickets>>,
+    engine: Arc<dyn Engine>,
+    sealer: Arc<Sealer>,
     changes: broadcast::Sender<ContextIdentifier>,
     background: TaskTracker,
     stop: CancellationToken,
@@ -131,9 +229,11 @@ impl Store {
             Some(path) => Some(Arc::new(Directory::open(path.clone()).await?)),
             None => None,
         };
-        let database = Database::open(&settings.url).await?;
+        let sealer = Arc::new(Sealer::open(&settings.sealing)?);
+        let engine = engine::open(settings, Arc::clone(&sealer)).await?;
+        sealer::check_keys(&sealer.keys(), &reseal::keys_in_use(&*engine).await?)?;
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
-        let feed = Arc::new(ChangeFeed::new(database.clone(), changes.clone()).await?);
+        let feed = Arc::new(ChangeFeed::new(engine.clone(), changes.clone()).await?);
 
         let (background, stop, watch_ended) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let watch = |watch: BoxFuture<'static, ()>| {
@@ -144,14 +244,21 @@ impl Store {
             });
         };
         watch(Arc::clone(&feed).watch(Arc::clone(&clock)).boxed());
+        let key_files = settings.sealing.key_files.clone();
+        watch(sealing_keys::watch(key_files, Arc::clone(&sealer), engine.clone(), Arc::clone(&clock)).boxed());
         if let Some(directory) = directory.clone() {
             watch(directory.watch(clock, changes.clone()).boxed());
         }
         background.close();
 
         Ok(Self {
-            tenants: Arc::new(RegisteredTenants::new(database.clone(), directory, feed)),
-            database,
+            notices: Arc::new(PublishedNotices { records: engine.clone(), feed: Arc::clone(&feed) }),
+            tenants: Arc::new(RegisteredTenants::new(engine.clone(), directory, feed)),
+            grants: engine.clone(),
+            sign_ins: engine.clone(),
+            shared_tickets: engine.clone().shared_tickets(),
+            engine,
+            sealer,
             changes,
             background,
             watch_ended,
@@ -173,12 +280,37 @@ impl Store {
         self.watch_ended.clone().cancelled_owned()
     }
 
+    /// How many secrets other keys than the primary one sealed.
+    pub async fn count_to_reseal(&self) -> Result<u64, StoreError> {
+        reseal::count_to_reseal(&*self.engine, &self.sealer).await
+    }
+
+    /// Seals every secret with the primary key that another one sealed, and tells what became of each. What is done is
+    /// done: stopped and started again, it goes on with the rest. Others may use the store meanwhile.
+    pub async fn reseal(&self, mut tell: impl FnMut(Resealed)) -> Result<(), StoreError> {
+        for sealed in self.engine.columns() {
+            let mut skip = 0;
+            loop {
+                let outcomes = reseal::reseal(&*self.engine, &self.sealer, sealed, RESEAL_STEP, skip).await?;
+                if outcomes.is_empty() {
+                    break;
+                }
+                for outcome in outcomes {
+                    // One that cannot be opened is found again: it is skipped by its number.
+                    skip += u64::from(outcome != Resealed::Done);
+                    tell(outcome);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Stops watching, lets what is being written finish, and closes the database. Whoever still uses
     /// [`Store::tenants`] gets [`StoreError::Closed`]. Takes at most a few seconds.
     pub async fn close(&self) {
         self.stop.cancel();
         self.background.wait().await;
-        self.database.close().await;
+        self.engine.close().await;
     }
 }
 

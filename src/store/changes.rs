@@ -4,18 +4,18 @@ use std::time::Duration;
 use tokio::sync::{Mutex, broadcast};
 
 use super::StoreError;
-use super::sqlite::Database;
+use super::engine::Engine;
 use crate::clock::Clock;
 use crate::identifiers::ContextIdentifier;
 
-/// How often the database and the directory are looked at for changes that others made.
+/// How often files are looked at for changes that others made: the directory, and SQLite's.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const PAGE: u32 = 1000;
 
 /// Publishes the database's changes, each once and in their order, whoever made them.
 #[derive(Debug)]
 pub(super) struct ChangeFeed {
-    database: Database,
+    engine: Arc<dyn Engine>,
     published: Mutex<i64>,
     changes: broadcast::Sender<ContextIdentifier>,
 }
@@ -23,19 +23,26 @@ pub(super) struct ChangeFeed {
 impl ChangeFeed {
     /// A feed of the changes from now on.
     pub(super) async fn new(
-        database: Database,
+        engine: Arc<dyn Engine>,
         changes: broadcast::Sender<ContextIdentifier>,
     ) -> Result<Self, StoreError> {
-        let published = Mutex::new(database.revision().await?);
-        Ok(Self { database, published, changes })
+        let published = Mutex::new(engine.revision().await?);
+        Ok(Self { engine, published, changes })
     }
 
     /// Publishes what has changed since the last time.
     pub(super) async fn publish(&self) -> Result<(), StoreError> {
         let mut published = self.published.lock().await;
         loop {
-            let changes = self.database.changes_after(*published, PAGE).await?;
-            let Some((last, _)) = changes.last() else { return Ok(()) };
+            let changes = self.engine.changes_after(*published, PAGE).await?;
+            let Some((last, _)) = changes.last() else {
+                let newest = self.engine.revision().await?;
+                if newest < *published {
+                    self.publish_all().await?;
+                    *published = newest;
+                }
+                return Ok(());
+            };
             *published = *last;
             for context_identifier in changes.into_iter().filter_map(|(_, context_identifier)| context_identifier) {
                 // Without a receiver there is no one to forget anything.
@@ -44,11 +51,29 @@ impl ChangeFeed {
         }
     }
 
+    /// Publishes every tenant: the database is one of the past, a backup or a standby that lacks the last commits, and any
+    /// may be another now.
+    async fn publish_all(&self) -> Result<(), StoreError> {
+        tracing::warn!("the database is an earlier one than before: every tenant counts as changed");
+        let mut next = Some(String::new());
+        while let Some(after) = next {
+            let page = self.engine.page(&after, PAGE).await?;
+            next = page.next;
+            for tenant in page.tenants {
+                drop(self.changes.send(tenant.context_identifier));
+            }
+        }
+        Ok(())
+    }
+
     /// Publishes what other processes change, until it is dropped.
     pub(super) async fn watch(self: Arc<Self>, clock: Arc<dyn Clock>) {
         let mut failing = false;
         loop {
-            clock.sleep(LOOK_INTERVAL).await;
+            tokio::select! {
+                () = clock.sleep(self.engine.look_interval()) => {}
+                () = self.engine.changed() => {}
+            }
             let outcome = self.publish().await;
             match &outcome {
                 Err(error) if !failing => tracing::warn!(%error, "changes that other processes make are not seen"),

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::directory::TenantFileProblem;
+use super::sealing_keys::KeyFileProblem;
 use super::system_user_token::TokenProblem;
+use crate::crypto::{RandomnessError, SealError, SealingKeyId};
 use crate::identifiers::ContextIdentifier;
 
 /// What can go wrong with the store. No secret is in it.
@@ -65,6 +67,35 @@ pub enum StoreError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A later version of ticketd has changed the PostgreSQL database's layout, and taken away what this one needs.
+    #[error(
+        "the database {database} was changed by a newer ticketd (layout {version}, this one knows {known}) and cannot be \
+         used by this one any more: run a newer version"
+    )]
+    IncompatibleLayout {
+        /// The database.
+        database: String,
+        /// The layout found.
+        version: i64,
+        /// The newest layout that this program knows.
+        known: i64,
+    },
+    /// The PostgreSQL database is not there, or refuses for now: it starts, is the standby, or is overloaded.
+    #[error("the database {database} cannot be used at the moment: {problem}")]
+    Unavailable {
+        /// The database.
+        database: String,
+        /// What it said.
+        problem: String,
+    },
+    /// The PostgreSQL database refuses, until somebody does something about it.
+    #[error("the database {database} refuses: {problem}")]
+    Refused {
+        /// The database.
+        database: String,
+        /// What it said.
+        problem: String,
+    },
     /// The database's content is broken.
     #[error("the database {} is damaged: restore a backup, or recover it with `sqlite3 FILE .recover`", path.display())]
     Damaged {
@@ -119,6 +150,19 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// What the database holds about a user's grant makes no sense.
+    #[error(
+        "the database's record of a grant of {context_identifier} cannot be used ({problem}): the user has to sign in"
+    )]
+    BadGrant {
+        /// The tenant.
+        context_identifier: ContextIdentifier,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// As many sign-ins as may be wait for their users.
+    #[error("too many sign-ins are under way")]
+    TooManyPending,
     /// The tenant comes from the mounted directory.
     #[error("{context_identifier} comes from the mounted directory {}: change its file there", directory.display())]
     ReadOnly {
@@ -127,6 +171,35 @@ pub enum StoreError {
         /// The directory.
         directory: PathBuf,
     },
+    /// The settings name no key that seals.
+    #[error("store.sealing_key_files names no file: `ticketd keys new-sealing-key` makes one")]
+    NoSealingKey,
+    /// A file gives no sealing key.
+    #[error("the sealing key file {} cannot be used: {source}", path.display())]
+    SealingKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyFileProblem,
+    },
+    /// Two files hold the same sealing key.
+    #[error("two of store.sealing_key_files hold the same key {id}")]
+    SealingKeyTwice {
+        /// The key.
+        id: SealingKeyId,
+    },
+    /// Records are sealed with a key that is not there. They would be lost to whoever asks for them.
+    #[error("the database has secrets sealed with the key {id}: add its file to store.sealing_key_files")]
+    SealingKeyAbsent {
+        /// The key.
+        id: SealingKeyId,
+    },
+    /// A secret cannot be kept, as it cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// This process cannot be told from others.
+    #[error("this process cannot be given a name")]
+    Randomness(#[source] RandomnessError),
     /// There is no such tenant to note something about.
     #[error("{context_identifier} is not registered")]
     NotRegistered {
@@ -168,7 +241,14 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same request can succeed later without anyone doing something.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::TimedOut { .. } | Self::Full { .. } | Self::Database { .. })
+        matches!(
+            self,
+            Self::Busy { .. }
+                | Self::TimedOut { .. }
+                | Self::Full { .. }
+                | Self::Database { .. }
+                | Self::Unavailable { .. }
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::changes::ChangeFeed;
 use super::directory::{Directory, DirectoryTenant};
-use super::sqlite::{Database, Observations};
+use super::engine::{Observations, TenantRecords};
 use super::{StoreError, Tenant, TenantSource, Tenants, check_system_user_token};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
 
@@ -17,14 +17,18 @@ const MAX_OBSERVATION_LENGTH: usize = 1024;
 /// The directory's tenants before the database's; what is observed about either is in the database.
 #[derive(Debug)]
 pub(super) struct RegisteredTenants {
-    database: Database,
+    records: Arc<dyn TenantRecords>,
     directory: Option<Arc<Directory>>,
     feed: Arc<ChangeFeed>,
 }
 
 impl RegisteredTenants {
-    pub(super) fn new(database: Database, directory: Option<Arc<Directory>>, feed: Arc<ChangeFeed>) -> Self {
-        Self { database, directory, feed }
+    pub(super) fn new(
+        records: Arc<dyn TenantRecords>,
+        directory: Option<Arc<Directory>>,
+        feed: Arc<ChangeFeed>,
+    ) -> Self {
+        Self { records, directory, feed }
     }
 
     async fn find_in_directory(
@@ -50,14 +54,14 @@ impl RegisteredTenants {
     }
 
     async fn observations(&self, context_identifier: ContextIdentifier) -> Result<Observations, StoreError> {
-        Ok(self.database.observations(&[context_identifier]).await?.pop().unwrap_or_default())
+        Ok(self.records.observations(&[context_identifier]).await?.pop().unwrap_or_default())
     }
 
     async fn list_directory(&self, after: Option<ContextIdentifier>, limit: usize) -> Result<Vec<Tenant>, StoreError> {
         let Some(directory) = &self.directory else { return Ok(Vec::new()) };
         let tenants = directory.page(after, limit);
         let names: Vec<_> = tenants.iter().map(|tenant| tenant.context_identifier).collect();
-        let observations = self.database.observations(&names).await?;
+        let observations = self.records.observations(&names).await?;
         Ok(tenants.into_iter().zip(observations).map(|(tenant, observed)| directory_tenant(tenant, observed)).collect())
     }
 
@@ -70,7 +74,7 @@ impl RegisteredTenants {
             if wanted == 0 {
                 break;
             }
-            let page = self.database.page(&after, u32::try_from(wanted).unwrap_or(MAX_PAGE)).await?;
+            let page = self.records.page(&after, u32::try_from(wanted).unwrap_or(MAX_PAGE)).await?;
             next = page.next;
             tenants.extend(page.tenants.into_iter().filter(|tenant| {
                 !self.directory.as_ref().is_some_and(|directory| directory.knows(tenant.context_identifier))
@@ -92,7 +96,7 @@ impl Tenants for RegisteredTenants {
     async fn find(&self, context_identifier: ContextIdentifier) -> Result<Option<Tenant>, StoreError> {
         match self.find_in_directory(context_identifier).await? {
             Some(tenant) => Ok(Some(directory_tenant(tenant, self.observations(context_identifier).await?))),
-            None => self.database.find(context_identifier).await,
+            None => self.records.find(context_identifier).await,
         }
     }
 
@@ -119,19 +123,19 @@ impl Tenants for RegisteredTenants {
             && let Ok(Some(tenant)) = self.find_in_directory(context_identifier).await
             && tenant.system_user_token == system_user_token
         {
-            self.database.accept_serial(context_identifier).await?;
+            self.records.accept_serial(context_identifier).await?;
             self.publish().await;
             return Ok(directory_tenant(tenant, self.observations(context_identifier).await?));
         }
         self.refuse_directory_tenant(context_identifier).await?;
-        let tenant = self.database.put(context_identifier, &system_user_token, accept_serial, now).await?;
+        let tenant = self.records.put(context_identifier, &system_user_token, accept_serial, now).await?;
         self.publish().await;
         Ok(tenant)
     }
 
     async fn delete(&self, context_identifier: ContextIdentifier) -> Result<bool, StoreError> {
         self.refuse_directory_tenant(context_identifier).await?;
-        let was_there = self.database.delete(context_identifier).await?;
+        let was_there = self.records.delete(context_identifier).await?;
         self.publish().await;
         Ok(was_there)
     }
@@ -143,7 +147,7 @@ impl Tenants for RegisteredTenants {
             return Ok(pinned);
         }
         let elsewhere = self.find_in_directory(context_identifier).await?.is_some();
-        let pinned = self.database.pin_serial(context_identifier, serial, elsewhere).await?;
+        let pinned = self.records.pin_serial(context_identifier, serial, elsewhere).await?;
         pinned.ok_or(StoreError::NotRegistered { context_identifier })
     }
 
@@ -153,7 +157,7 @@ impl Tenants for RegisteredTenants {
             return Ok(());
         }
         let elsewhere = self.find_in_directory(context_identifier).await?.is_some();
-        let recorded = self.database.record_webapi_url(context_identifier, url, elsewhere).await?;
+        let recorded = self.records.record_webapi_url(context_identifier, url, elsewhere).await?;
         if recorded { Ok(()) } else { Err(StoreError::NotRegistered { context_identifier }) }
     }
 }

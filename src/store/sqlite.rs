@@ -3,21 +3,27 @@
 mod changes;
 mod failure;
 mod file;
+mod grants;
 mod migration;
-mod secret_column;
+mod notices;
+mod sealed_records;
+mod sign_ins;
 mod tenants;
 
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
-use super::StoreError;
+use super::engine::Engine;
+use super::sealer::Sealer;
+use super::{SharedTickets, StoreError};
 use failure::Failure;
-pub(super) use tenants::Observations;
 
 /// How long a read waits for a connection: in the order they came, so that in a flood of callers who ask for tenants
 /// that are not registered one who asks for a registered tenant waits for its turn, and gets it.
@@ -39,13 +45,15 @@ const READERS: u32 = 4;
 #[derive(Clone)]
 pub(super) struct Database {
     path: PathBuf,
+    sealer: Arc<Sealer>,
     writer: SqlitePool,
     readers: SqlitePool,
 }
 
 impl Database {
-    /// Opens the database that `url` names, makes it when it is missing, and brings it up to date.
-    pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
+    /// Opens the database that `url` names, makes it when it is missing, and brings it up to date. Its secrets are sealed
+    /// by `sealer`.
+    pub(super) async fn open(url: &str, sealer: Arc<Sealer>) -> Result<Self, StoreError> {
         let path = file::path(url)?;
         file::create_if_missing(&path)?;
         let options = SqliteConnectOptions::new()
@@ -69,19 +77,21 @@ impl Database {
             connect(&options).await
         };
         let (writer, readers) = bounded(&path, WRITE_LIMIT, opening).await?;
-        Ok(Self { path, writer, readers })
+        Ok(Self { path, sealer, writer, readers })
     }
 
-    /// Lets what is being done finish and closes the file.
-    pub(super) async fn close(&self) {
-        let closing = async {
-            self.readers.close().await;
-            // Last, so that SQLite moves the write-ahead log into the database and removes it.
-            self.writer.close().await;
-        };
-        if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
-            tracing::warn!(path = %self.path.display(), "the database did not close in time; nothing written is lost");
+    /// Opens a database that is there, as [`open`](Self::open) does.
+    pub(super) async fn open_existing(url: &str, sealer: Arc<Sealer>) -> Result<Self, StoreError> {
+        let path = file::path(url)?;
+        if let Err(source) = path.metadata() {
+            return Err(StoreError::Create { path, source });
         }
+        Self::open(url, sealer).await
+    }
+
+    /// A transaction in which nobody else writes.
+    pub(super) async fn lock(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
+        self.write(async { Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?) }).await
     }
 
     async fn read<T>(&self, operation: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
@@ -90,6 +100,24 @@ impl Database {
 
     async fn write<T>(&self, operation: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
         bounded(&self.path, WRITE_LIMIT, operation).await
+    }
+}
+
+#[async_trait]
+impl Engine for Database {
+    fn shared_tickets(self: Arc<Self>) -> Option<Arc<dyn SharedTickets>> {
+        None
+    }
+
+    async fn close(&self) {
+        let closing = async {
+            self.readers.close().await;
+            // Last, so that SQLite moves the write-ahead log into the database and removes it.
+            self.writer.close().await;
+        };
+        if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
+            tracing::warn!(path = %self.path.display(), "the database did not close in time; nothing written is lost");
+        }
     }
 }
 
@@ -128,5 +156,7 @@ async fn bounded<T>(
     }
 }
 
+#[cfg(test)]
+mod sealing_tests;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
-use super::contract::{at, contract, named, token};
+use super::contract::{at, contract, named, sealing, token};
 use super::*;
 use crate::clock::{ManualClock, Sleep};
 
@@ -37,19 +37,24 @@ impl Fixture {
     /// Lets one second pass, and waits until what it starts is done.
     async fn look(&self) {
         for _ in 0..2 {
-            while self.clock.sleepers() < 2 {
+            while self.clock.sleepers() < 3 {
                 tokio::task::yield_now().await;
             }
             self.clock.advance(Duration::from_secs(1));
         }
-        while self.clock.sleepers() < 2 {
+        while self.clock.sleepers() < 3 {
             tokio::task::yield_now().await;
         }
     }
 }
 
 fn settings(root: &Path) -> Settings {
-    Settings { url: format!("sqlite://{}/t.db", root.display()), tenants_directory: Some(root.join("tenants")) }
+    Settings {
+        url: format!("sqlite://{}/t.db", root.display()),
+        tenants_directory: Some(root.join("tenants")),
+        postgres: PostgresSettings::default(),
+        sealing: sealing(),
+    }
 }
 
 fn published(receiver: &mut Receiver<ContextIdentifier>) -> Vec<ContextIdentifier> {
@@ -200,6 +205,22 @@ async fn what_another_process_changes_is_published_by_the_next_look() {
     assert_eq!(seen.last(), Some(&named("Cust3")));
     fixture.look().await;
     assert_eq!(published(&mut changes), []);
+}
+
+#[tokio::test]
+async fn what_a_notice_to_another_process_changes_is_published_by_the_next_look() {
+    let (_, fixture) = open_empty().await;
+    let mut changes = fixture.store.changes();
+    let elsewhere = Settings { tenants_directory: None, ..settings(fixture.root.path()) };
+    let other = Store::open(&elsewhere, Arc::new(ManualClock::new(at(0)))).await.unwrap();
+    for expected in [Seen::First, Seen::Before] {
+        assert_eq!(other.notices.see([1; 32], at(600), Some(named("Cust1")), at(0)).await.unwrap(), expected);
+    }
+    assert_eq!(fixture.store.notices.see([1; 32], at(600), None, at(0)).await.unwrap(), Seen::Before);
+    other.close().await;
+    assert_eq!(published(&mut changes), []);
+    fixture.look().await;
+    assert_eq!(published(&mut changes), [named("Cust1")]);
 }
 
 #[tokio::test]

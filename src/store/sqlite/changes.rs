@@ -1,15 +1,20 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
 
 use super::Database;
 use crate::identifiers::ContextIdentifier;
 use crate::store::StoreError;
+use crate::store::changes::LOOK_INTERVAL;
+use crate::store::engine::ChangeLog;
 
 /// How many changes are kept for processes that look once a second.
 const CHANGES_KEPT: i64 = 100_000;
 
-impl Database {
-    /// The number of the last change.
-    pub(in crate::store) async fn revision(&self) -> Result<i64, StoreError> {
+#[async_trait]
+impl ChangeLog for Database {
+    async fn revision(&self) -> Result<i64, StoreError> {
         self.read(async {
             let revision: Option<i64> =
                 sqlx::query_scalar("SELECT max(revision) FROM tenant_changes").fetch_one(&self.readers).await?;
@@ -18,8 +23,7 @@ impl Database {
         .await
     }
 
-    /// Up to `limit` changes after `revision`, oldest first, each with its number. A row that names no tenant has none.
-    pub(in crate::store) async fn changes_after(
+    async fn changes_after(
         &self,
         revision: i64,
         limit: u32,
@@ -35,6 +39,16 @@ impl Database {
                 .collect()
         })
         .await
+    }
+
+    /// A query that finds nothing new reads one page of the file.
+    fn look_interval(&self) -> Duration {
+        LOOK_INTERVAL
+    }
+
+    /// SQLite tells no other process.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -1,45 +1,31 @@
+use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::failure::Failure;
-use super::{Database, changes, secret_column};
+use super::{Database, changes};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
-use crate::store::{StoreError, Tenant, TenantSource};
+use crate::store::engine::{Observations, Page, TenantRecords, log_bad_record};
+use crate::store::sealer::{SYSTEM_USER_TOKEN, Sealer};
+use crate::store::{StoreError, Tenant, TenantSource, check_system_user_token};
 
 const FIND: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
      FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant = ?1";
 const PAGE: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
      FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant > ?1 ORDER BY tenant LIMIT ?2";
 
-/// What SuperOffice told about a tenant.
-#[derive(Clone, Debug, Default)]
-pub(in crate::store) struct Observations {
-    pub(in crate::store) serial: Option<String>,
-    pub(in crate::store) webapi_url: Option<String>,
-}
-
-/// A part of the tenants, in their order.
-pub(in crate::store) struct Page {
-    pub(in crate::store) tenants: Vec<Tenant>,
-    /// Where the next page begins. Absent on the last one.
-    pub(in crate::store) next: Option<String>,
-}
-
-impl Database {
-    pub(in crate::store) async fn find(
-        &self,
-        context_identifier: ContextIdentifier,
-    ) -> Result<Option<Tenant>, StoreError> {
+#[async_trait]
+impl TenantRecords for Database {
+    async fn find(&self, context_identifier: ContextIdentifier) -> Result<Option<Tenant>, StoreError> {
         self.read(async {
             let row = sqlx::query(FIND).bind(context_identifier.key()).fetch_optional(&self.readers).await?;
-            row.map(|row| tenant(context_identifier, &row)).transpose()
+            row.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose()
         })
         .await
     }
 
-    /// Up to `limit` tenants whose keys come after `after`. A record that cannot be used is left out and logged.
-    pub(in crate::store) async fn page(&self, after: &str, limit: u32) -> Result<Page, StoreError> {
+    async fn page(&self, after: &str, limit: u32) -> Result<Page, StoreError> {
         self.read(async {
             let rows = sqlx::query(PAGE).bind(after).bind(limit).fetch_all(&self.readers).await?;
             let mut page = Page { tenants: Vec::with_capacity(rows.len()), next: None };
@@ -47,7 +33,7 @@ impl Database {
             for row in rows {
                 let key: String = row.try_get("tenant")?;
                 match key.parse().map_err(|_| "its key is no ContextIdentifier") {
-                    Ok(parsed) => match tenant(parsed, &row) {
+                    Ok(parsed) => match tenant(parsed, &row, &self.sealer) {
                         Ok(tenant) => page.tenants.push(tenant),
                         Err(Failure::Store(StoreError::BadRecord { problem, .. })) => log_bad_record(&key, problem),
                         Err(failure) => return Err(failure),
@@ -61,11 +47,7 @@ impl Database {
         .await
     }
 
-    /// What is known about each of some tenants.
-    pub(in crate::store) async fn observations(
-        &self,
-        context_identifiers: &[ContextIdentifier],
-    ) -> Result<Vec<Observations>, StoreError> {
+    async fn observations(&self, context_identifiers: &[ContextIdentifier]) -> Result<Vec<Observations>, StoreError> {
         self.read(async {
             let mut connection = self.readers.acquire().await?;
             let mut found = Vec::with_capacity(context_identifiers.len());
@@ -77,8 +59,7 @@ impl Database {
         .await
     }
 
-    /// Registers or changes a tenant, and notes that when its token or its pinned serial changed.
-    pub(in crate::store) async fn put(
+    async fn put(
         &self,
         context_identifier: ContextIdentifier,
         token: &SystemUserToken,
@@ -89,7 +70,7 @@ impl Database {
             let key = context_identifier.key();
             let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
             let row = sqlx::query(FIND).bind(&key).fetch_optional(&mut *transaction).await?;
-            let stored = row.map(|row| tenant(context_identifier, &row)).transpose();
+            let stored = row.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose();
 
             let unchanged = matches!(&stored, Ok(Some(stored)) if stored.system_user_token == *token);
             if unchanged {
@@ -97,7 +78,7 @@ impl Database {
             } else {
                 // A record that cannot be read is replaced, with its times.
                 let create_time = stored.ok().flatten().and_then(|stored| stored.create_time).unwrap_or(now);
-                let column = secret_column::write(context_identifier, token);
+                let column = self.sealer.seal(SYSTEM_USER_TOKEN, &[&key], token.expose())?;
                 replace(&mut transaction, &key, context_identifier, column, create_time, now).await?;
             }
             let serial_forgotten = accept_serial && forget_serial(&mut transaction, &key).await?;
@@ -106,22 +87,22 @@ impl Database {
             }
             let row = sqlx::query(FIND).bind(&key).fetch_one(&mut *transaction).await?;
             transaction.commit().await?;
-            tenant(context_identifier, &row)
+            tenant(context_identifier, &row, &self.sealer)
         })
         .await
     }
 
-    /// Removes a tenant and all that is known about it, and notes that. False when it was not there.
-    pub(in crate::store) async fn delete(&self, context_identifier: ContextIdentifier) -> Result<bool, StoreError> {
+    async fn delete(&self, context_identifier: ContextIdentifier) -> Result<bool, StoreError> {
         self.write(async {
             let key = context_identifier.key();
             let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
             let tenant =
                 sqlx::query("DELETE FROM tenants WHERE tenant = ?1").bind(&key).execute(&mut *transaction).await?;
-            sqlx::query("DELETE FROM tenant_observations WHERE tenant = ?1")
-                .bind(&key)
-                .execute(&mut *transaction)
-                .await?;
+            for leftovers in
+                ["DELETE FROM tenant_observations WHERE tenant = ?1", "DELETE FROM grants WHERE tenant = ?1"]
+            {
+                sqlx::query(leftovers).bind(&key).execute(&mut *transaction).await?;
+            }
             let was_there = tenant.rows_affected() > 0;
             if was_there {
                 changes::note(&mut transaction, &key).await?;
@@ -132,11 +113,7 @@ impl Database {
         .await
     }
 
-    /// Forgets the pinned serial, and notes that when one was pinned.
-    pub(in crate::store) async fn accept_serial(
-        &self,
-        context_identifier: ContextIdentifier,
-    ) -> Result<(), StoreError> {
+    async fn accept_serial(&self, context_identifier: ContextIdentifier) -> Result<(), StoreError> {
         self.write(async {
             let key = context_identifier.key();
             let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -148,9 +125,7 @@ impl Database {
         .await
     }
 
-    /// Pins a serial unless one is pinned and answers the pinned one; nothing for a tenant that is neither here nor, as
-    /// `elsewhere` says, registered elsewhere.
-    pub(in crate::store) async fn pin_serial(
+    async fn pin_serial(
         &self,
         context_identifier: ContextIdentifier,
         serial: &str,
@@ -171,8 +146,7 @@ impl Database {
         .await
     }
 
-    /// Records a URL. False for a tenant that is neither here nor, as `elsewhere` says, registered elsewhere.
-    pub(in crate::store) async fn record_webapi_url(
+    async fn record_webapi_url(
         &self,
         context_identifier: ContextIdentifier,
         url: &str,
@@ -250,11 +224,11 @@ async fn observations(connection: &mut SqliteConnection, key: &str) -> Result<Ob
 }
 
 /// A record as a tenant, or what is wrong with it.
-fn tenant(asked: ContextIdentifier, row: &SqliteRow) -> Result<Tenant, Failure> {
-    parse(asked, row).map_err(|problem| StoreError::BadRecord { context_identifier: asked, problem }.into())
+fn tenant(asked: ContextIdentifier, row: &SqliteRow, sealer: &Sealer) -> Result<Tenant, Failure> {
+    parse(asked, row, sealer).map_err(|problem| StoreError::BadRecord { context_identifier: asked, problem }.into())
 }
 
-fn parse(asked: ContextIdentifier, row: &SqliteRow) -> Result<Tenant, &'static str> {
+fn parse(asked: ContextIdentifier, row: &SqliteRow, sealer: &Sealer) -> Result<Tenant, &'static str> {
     let text = |column: &str| row.try_get::<String, _>(column).map_err(|_| "a text in it is not UTF-8");
     let optional = |column: &str| row.try_get::<Option<String>, _>(column).map_err(|_| "a text in it is not UTF-8");
     let time = |column: &str| text(column)?.parse::<Timestamp>().map_err(|_| "a time in it is not RFC 3339");
@@ -264,20 +238,17 @@ fn parse(asked: ContextIdentifier, row: &SqliteRow) -> Result<Tenant, &'static s
     if context_identifier != asked {
         return Err("its name and its key differ");
     }
-    let column = row.try_get("system_user_token").map_err(|_| "its system user token is no blob")?;
+    let column: &[u8] = row.try_get("system_user_token").map_err(|_| "its system user token is no blob")?;
+    let token = sealer.unseal(SYSTEM_USER_TOKEN, &[&asked.key()], column)?;
+    let system_user_token = SystemUserToken::new(token.as_str());
+    check_system_user_token(&system_user_token).map_err(|_| "its system user token is not valid")?;
     Ok(Tenant {
         context_identifier,
-        system_user_token: secret_column::read(context_identifier, column)?,
+        system_user_token,
         source: TenantSource::Database,
         serial: optional("serial")?,
         webapi_url: optional("webapi_url")?,
         create_time: Some(time("create_time")?),
         update_time: Some(time("update_time")?),
     })
-}
-
-/// The key is shown escaped and short: a broken database may hold anything in its place.
-fn log_bad_record(key: &str, problem: &str) {
-    let tenant: String = key.chars().take(ContextIdentifier::MAX_LENGTH).collect();
-    tracing::warn!(?tenant, problem, "a tenant's record cannot be used and is left out: put the tenant again");
 }

@@ -1,0 +1,109 @@
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::Database;
+use super::failure::Failure;
+use crate::crypto::SecretHash;
+use crate::identifiers::{CodeVerifier, Nonce};
+use crate::store::sealer::{CODE_VERIFIER, LOGIN_HINT, NONCE, Sealer};
+use crate::store::{MAX_PENDING_SIGN_INS, PendingSignIn, PendingSignIns, StoreError, TakenSignIn};
+
+const ADD: &str = "INSERT INTO pending_sign_ins \
+     (state, browser, redirect_uri, nonce, code_verifier, tenant, login_hint, expire_time) \
+     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE (SELECT count(*) FROM pending_sign_ins) < ?9";
+const TAKE: &str = "DELETE FROM pending_sign_ins WHERE state = ?1 AND (browser IS NULL OR browser = ?2) \
+     RETURNING redirect_uri, nonce, code_verifier, tenant, login_hint, expire_time, browser IS NOT NULL AS bound";
+
+#[async_trait]
+impl PendingSignIns for Database {
+    async fn add(&self, state: SecretHash, sign_in: &PendingSignIn, now: Timestamp) -> Result<(), StoreError> {
+        self.write(async {
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            purge(&mut transaction, now).await?;
+            let row = state.to_string();
+            let hint = sign_in.login_hint.as_ref();
+            let hint = hint.map(|hint| self.sealer.seal(LOGIN_HINT, &[&row], hint)).transpose()?;
+            let added = sqlx::query(ADD)
+                .bind(state.as_bytes())
+                .bind(sign_in.browser.as_ref().map(SecretHash::as_bytes))
+                .bind(&sign_in.redirect_uri)
+                .bind(self.sealer.seal(NONCE, &[&row], sign_in.nonce.expose())?)
+                .bind(self.sealer.seal(CODE_VERIFIER, &[&row], sign_in.code_verifier.expose())?)
+                .bind(sign_in.tenant.map(|tenant| tenant.to_string()))
+                .bind(hint)
+                .bind(sign_in.expire_time.as_millisecond())
+                .bind(MAX_PENDING_SIGN_INS)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            if added.rows_affected() > 0 { Ok(()) } else { Err(StoreError::TooManyPending.into()) }
+        })
+        .await
+    }
+
+    async fn take(
+        &self,
+        state: SecretHash,
+        browser: Option<SecretHash>,
+        now: Timestamp,
+    ) -> Result<TakenSignIn, StoreError> {
+        self.write(async {
+            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            purge(&mut transaction, now).await?;
+            let row = sqlx::query(TAKE)
+                .bind(state.as_bytes())
+                .bind(browser.as_ref().map(SecretHash::as_bytes))
+                .fetch_optional(&mut *transaction)
+                .await?;
+            let waits: Option<i64> = sqlx::query_scalar("SELECT 1 FROM pending_sign_ins WHERE state = ?1")
+                .bind(state.as_bytes())
+                .fetch_optional(&mut *transaction)
+                .await?;
+            // What is taken is used up, whatever comes of it.
+            transaction.commit().await?;
+            match row {
+                Some(row) => Ok(TakenSignIn::Taken(Box::new(sign_in(state, &row, browser, &self.sealer)?))),
+                None if waits.is_some() => Ok(TakenSignIn::OtherBrowser),
+                None => Ok(TakenSignIn::Nothing),
+            }
+        })
+        .await
+    }
+}
+
+async fn purge(connection: &mut sqlx::SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM pending_sign_ins WHERE expire_time <= ?1")
+        .bind(now.as_millisecond())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A record as a sign-in. One that makes no sense was not written by us: it counts as damage.
+fn sign_in(
+    state: SecretHash,
+    row: &SqliteRow,
+    browser: Option<SecretHash>,
+    sealer: &Sealer,
+) -> Result<PendingSignIn, Failure> {
+    let damaged = |problem: &'static str| Failure::Sqlx(sqlx::Error::Decode(problem.into()));
+    let name = state.to_string();
+    let unseal = |column, record: &[u8]| sealer.unseal(column, &[&name], record).map_err(damaged);
+    let tenant: Option<String> = row.try_get("tenant")?;
+    let tenant = tenant.map(|tenant| tenant.parse()).transpose();
+    let hint: Option<&[u8]> = row.try_get("login_hint")?;
+    let hint = hint.map(|hint| unseal(LOGIN_HINT, hint)).transpose()?;
+    let bound: bool = row.try_get("bound")?;
+    Ok(PendingSignIn {
+        redirect_uri: row.try_get("redirect_uri")?,
+        nonce: Nonce::new(unseal(NONCE, row.try_get("nonce")?)?.as_str()),
+        code_verifier: CodeVerifier::new(unseal(CODE_VERIFIER, row.try_get("code_verifier")?)?.as_str()),
+        tenant: tenant.map_err(|_| damaged("the tenant of a sign-in is no ContextIdentifier"))?,
+        login_hint: hint.map(|hint| hint.to_string()),
+        browser: browser.filter(|_| bound),
+        expire_time: Timestamp::from_millisecond(row.try_get("expire_time")?)
+            .map_err(|_| damaged("the expiry of a sign-in is no time"))?,
+    })
+}
