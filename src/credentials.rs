@@ -1,27 +1,47 @@
 //! System user tickets and access tokens: the use cases behind the API.
 //!
 //! A call reads the cache; a miss joins the tenant's one flight, which runs apart from every caller; renewals fly the
-//! same way, before anybody has to wait:
+//! same way, before anybody has to wait. Whether a tenant runs, and where, is known beside its ticket:
 //!
 //! ```text
-//! SystemTickets::get ── TicketCache ── Flights ── Exchange ── superoffice, store
-//!                            └─ Schedule ── run_renewals ──┘
+//! SystemTickets::get ─┬─ TicketCache ── Flights ── Fleet ─┬─ KeepAlive ─┬─ Standings ── superoffice, store
+//!                     │       └─ Schedule ──┘             └─ Exchange ──┤
+//!                     └─ lookups ───────────────────────────────────────┘
+//!
+//! AccessTokens ── Flights ── KeptGrants, superoffice ─┐
+//! SignIns ─── store, superoffice ─────────────────────┴─ Registrar ── store, SystemTickets
+//! TenantNotices ── store, superoffice, SystemTickets
 //! ```
 
 mod access_tokens;
 mod error;
 mod exchange;
+mod fleet;
 mod flight;
+mod keep_alive;
+mod kept_grants;
 mod refusals;
+mod registrar;
 mod renewal;
 mod settings;
+mod sign_in;
+mod sign_in_error;
+mod sign_ins;
+mod standings;
 mod system_ticket;
 mod system_tickets;
+mod tenant_notices;
 mod ticket_cache;
 
 pub use access_tokens::{AccessTokenAnswer, AccessTokens};
 pub use error::{AccessTokenError, InvalidateOutcome, TicketError};
 pub use exchange::Exchange;
-pub use settings::Settings;
+pub use kept_grants::KeptGrants;
+pub use registrar::Registrar;
+pub use settings::{Renewal, Settings};
+pub use sign_in::{BegunSignIn, SignInAnswer, SignInRequest, SignedIn, TenantChange, is_login_hint};
+pub use sign_in_error::SignInError;
+pub use sign_ins::SignIns;
 pub use system_ticket::{RefreshWarning, SystemTicket, TicketAnswer};
 pub use system_tickets::{Statistics, SystemTickets};
+pub use tenant_notices::{NoticeError, NoticeOutcome, TenantEvent, TenantNotice, TenantNotices};

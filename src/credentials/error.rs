@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::refusals::{Memorable, Memory};
 use crate::crypto::JwtRejection;
+use crate::store::StoreError;
 use crate::superoffice::{AuthorizeErrorCode, TenantState, UpstreamError};
 
 /// Asking again sooner about a tenant that is not registered gives the same answer.
@@ -69,6 +70,12 @@ pub enum TicketError {
         /// When the next try is made.
         retry_after: Duration,
     },
+    /// SuperOffice has failed so often that it is not asked but for a probe now and then. Nothing is remembered of it.
+    #[error("SuperOffice keeps failing: it is asked once in a while only")]
+    CircuitOpen {
+        /// When the next probe is made.
+        retry_after: Duration,
+    },
     /// SuperOffice's JWT does not verify.
     #[error("SuperOffice's token does not verify: {0}")]
     TokenInvalid(JwtRejection),
@@ -89,6 +96,12 @@ pub enum TicketError {
         /// When the next look is made.
         retry_after: Duration,
     },
+    /// Another process has been getting the tenant's ticket for longer than it is waited for. Nothing is remembered of it.
+    #[error("another replica is getting the tenant's ticket and does not finish")]
+    HeldElsewhere {
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// What is kept of the tenant, its file or its record, cannot be used until somebody mends it.
     #[error("what is kept of the tenant cannot be used: {0}")]
     TenantUnusable(String),
@@ -107,6 +120,18 @@ pub enum AccessTokenError {
     /// SuperOffice does not take the refresh token (`invalid_grant`).
     #[error("SuperOffice does not take the refresh token: the user has to sign in again")]
     RefreshTokenRefused,
+    /// The tenant's authorization of the application does not hold (codes 1, 3, 4 and 5).
+    #[error("SuperOffice refused the tenant's authorization: {0}")]
+    Authorization(AuthorizeErrorCode),
+    /// No grant of the user is kept.
+    #[error("no grant of the user is kept: the user has to sign in")]
+    GrantNotKept,
+    /// The user's grant does not hold any more. It is removed.
+    #[error("the user's grant was withdrawn: the user has to sign in again")]
+    GrantRevoked,
+    /// The tenant of the user is not registered.
+    #[error("the tenant is not registered: a user of it has to sign in")]
+    TenantNotRegistered,
     /// SuperOffice does not take the client id and secret, or the request.
     #[error("SuperOffice does not take this application's request: {0}")]
     ClientRefused(String),
@@ -124,6 +149,23 @@ pub enum AccessTokenError {
         /// When it makes sense to ask again.
         retry_after: Duration,
     },
+    /// SuperOffice has failed so often that it is not asked but for a probe now and then. Nothing is remembered of it.
+    #[error("SuperOffice keeps failing: it is asked once in a while only")]
+    CircuitOpen {
+        /// When the next probe is made.
+        retry_after: Duration,
+    },
+    /// The store cannot be read or written.
+    #[error("the grants cannot be read or written: {cause}")]
+    StoreUnavailable {
+        /// Why.
+        cause: String,
+        /// When it makes sense to ask again.
+        retry_after: Duration,
+    },
+    /// What is kept of the tenant or the grant cannot be used until somebody mends it, or the user signs in again.
+    #[error("what is kept of the tenant or the user's grant cannot be used: {0}")]
+    GrantUnusable(String),
     /// The access token is for another tenant.
     #[error("SuperOffice's access token is not for this tenant")]
     TenantMismatch,
@@ -142,8 +184,10 @@ pub enum InvalidateOutcome {
     Invalidated,
     /// Another ticket is current, or none.
     NotCurrent,
-    /// The ticket is too young to be replaced by report.
+    /// The ticket is too young to be replaced by report, or what is known of its tenant's address to be asked for anew.
     TooRecent,
+    /// The ticket stays; its tenant's address is asked for anew.
+    Relocated,
 }
 
 impl From<UpstreamTrouble> for TicketError {
@@ -151,6 +195,7 @@ impl From<UpstreamTrouble> for TicketError {
         match trouble {
             UpstreamTrouble::Throttled { retry_after } => Self::Throttled { retry_after },
             UpstreamTrouble::Unavailable { cause, retry_after } => Self::Unavailable { cause, retry_after },
+            UpstreamTrouble::CircuitOpen { retry_after } => Self::CircuitOpen { retry_after },
         }
     }
 }
@@ -160,6 +205,7 @@ impl From<UpstreamTrouble> for AccessTokenError {
         match trouble {
             UpstreamTrouble::Throttled { retry_after } => Self::Throttled { retry_after },
             UpstreamTrouble::Unavailable { cause, retry_after } => Self::Unavailable { cause, retry_after },
+            UpstreamTrouble::CircuitOpen { retry_after } => Self::CircuitOpen { retry_after },
         }
     }
 }
@@ -168,15 +214,16 @@ impl From<UpstreamTrouble> for AccessTokenError {
 pub(super) enum UpstreamTrouble {
     Throttled { retry_after: Duration },
     Unavailable { cause: String, retry_after: Duration },
+    CircuitOpen { retry_after: Duration },
 }
 
 impl From<UpstreamError> for UpstreamTrouble {
     fn from(error: UpstreamError) -> Self {
         let retry_after = error.retry_after().unwrap_or(UPSTREAM_PAUSE);
-        if matches!(error, UpstreamError::Throttled { .. }) {
-            Self::Throttled { retry_after }
-        } else {
-            Self::Unavailable { cause: error.to_string(), retry_after }
+        match error {
+            UpstreamError::Throttled { .. } => Self::Throttled { retry_after },
+            UpstreamError::CircuitOpen { .. } => Self::CircuitOpen { retry_after },
+            _ => Self::Unavailable { cause: error.to_string(), retry_after },
         }
     }
 }
@@ -199,6 +246,7 @@ impl Memorable for TicketError {
             Self::Unavailable { .. } | Self::StoreUnavailable { .. } | Self::Overloaded | Self::Internal(_) => {
                 Memory::Backoff
             }
+            Self::CircuitOpen { .. } | Self::HeldElsewhere { .. } => Memory::Nothing,
         }
     }
 
@@ -214,8 +262,10 @@ impl Memorable for TicketError {
             Self::TenantMaintenance { .. } => Self::TenantMaintenance { retry_after: after },
             Self::Throttled { .. } => Self::Throttled { retry_after: after },
             Self::Unavailable { cause, .. } => Self::Unavailable { cause, retry_after: after },
+            Self::CircuitOpen { .. } => Self::CircuitOpen { retry_after: after },
             Self::CacheFull { .. } => Self::CacheFull { retry_after: after },
             Self::ClockSkew { .. } => Self::ClockSkew { retry_after: after },
+            Self::HeldElsewhere { .. } => Self::HeldElsewhere { retry_after: after },
             Self::StoreUnavailable { cause, .. } => Self::StoreUnavailable { cause, retry_after: after },
             other => other,
         }
@@ -225,22 +275,47 @@ impl Memorable for TicketError {
 impl Memorable for AccessTokenError {
     fn memory(&self) -> Memory {
         match self {
-            Self::RefreshTokenRefused | Self::ClientRefused(_) | Self::TenantMismatch => Memory::For(PERMANENT),
+            Self::RefreshTokenRefused
+            | Self::GrantRevoked
+            | Self::Authorization(_)
+            | Self::ClientRefused(_)
+            | Self::TenantMismatch => Memory::For(PERMANENT),
+            // What may change at any moment, and is found out without SuperOffice.
+            Self::GrantNotKept | Self::TenantNotRegistered | Self::GrantUnusable(_) => Memory::For(Duration::ZERO),
             Self::Throttled { retry_after } => Memory::For(*retry_after),
             Self::Unavailable { retry_after, .. } if *retry_after > UPSTREAM_PAUSE => Memory::For(*retry_after),
-            Self::Unavailable { .. } | Self::Overloaded | Self::Internal(_) => Memory::Backoff,
+            Self::Unavailable { .. } | Self::StoreUnavailable { .. } | Self::Overloaded | Self::Internal(_) => {
+                Memory::Backoff
+            }
+            Self::CircuitOpen { .. } => Memory::Nothing,
         }
     }
 
     fn is_free(&self) -> bool {
-        false
+        matches!(
+            self,
+            Self::GrantNotKept | Self::TenantNotRegistered | Self::GrantUnusable(_) | Self::StoreUnavailable { .. }
+        )
     }
 
     fn with_retry_after(self, after: Duration) -> Self {
         match self {
             Self::Throttled { .. } => Self::Throttled { retry_after: after },
             Self::Unavailable { cause, .. } => Self::Unavailable { cause, retry_after: after },
+            Self::CircuitOpen { .. } => Self::CircuitOpen { retry_after: after },
+            Self::StoreUnavailable { cause, .. } => Self::StoreUnavailable { cause, retry_after: after },
             other => other,
+        }
+    }
+}
+
+impl From<StoreError> for AccessTokenError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::TenantFile { .. } | StoreError::BadRecord { .. } | StoreError::BadGrant { .. } => {
+                Self::GrantUnusable(error.to_string())
+            }
+            other => Self::StoreUnavailable { cause: other.to_string(), retry_after: STORE_PAUSE },
         }
     }
 }

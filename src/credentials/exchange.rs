@@ -1,30 +1,35 @@
+mod signer;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{error, info, warn};
 
+use self::signer::Signer;
 use super::error::{PERMANENT, STORE_PAUSE, UpstreamTrouble};
+use super::fleet::Fleet;
+use super::keep_alive::KeepAlive;
+use super::standings::Standings;
 use super::{Settings, SystemTicket, TicketError};
 use crate::clock::Clock;
 use crate::crypto::{
-    Fingerprinter, JwtRejection, PrivateKey, SystemUserClaims, SystemUserProfile, sign_system_user_token,
-    unverified_header, verify_system_user_jwt,
+    Fingerprinter, JwtRejection, PrivateKey, SystemUserClaims, SystemUserProfile, unverified_header,
+    verify_system_user_jwt,
 };
-use crate::identifiers::{ContextIdentifier, SignedSystemToken, SystemUserToken, UnverifiedJwt};
+use crate::identifiers::{ContextIdentifier, UnverifiedJwt};
 use crate::random::Random;
-use crate::store::{StoreError, Tenant, Tenants};
+use crate::store::{SharedTickets, StoreError, Tenant, Tenants};
 use crate::superoffice::retry::{RetryBucket, Retryable, with_retries};
-use crate::superoffice::{AuthorizeErrorCode, ExchangeError, SuperOffice, TenantState, TenantStatus, UpstreamError};
+use crate::superoffice::{AuthorizeErrorCode, ExchangeError, SuperOffice, TenantStatus, UpstreamError};
 
 /// How often one exchange is tried in its budget.
 const ATTEMPTS: u32 = 3;
 /// How long an exchange waits for its turn. With its budget that is about as long as a call may take.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-/// When to ask again about a tenant in maintenance, if SuperOffice does not say.
-const MAINTENANCE_PAUSE: Duration = Duration::from_mins(1);
+/// How long the store may take in a load, which asks it three times. It has limits of its own.
+const LONGEST_IN_THE_STORE: Duration = Duration::from_secs(20);
 
 /// One exchange from end to end: the tenant's system user token becomes a verified ticket.
 #[derive(Debug)]
@@ -32,6 +37,7 @@ pub struct Exchange {
     settings: Settings,
     superoffice: Arc<SuperOffice>,
     tenants: Arc<dyn Tenants>,
+    standings: Standings,
     signer: Signer,
     fingerprinter: Fingerprinter,
     retries: RetryBucket,
@@ -52,10 +58,12 @@ impl Exchange {
         random: Arc<dyn Random>,
     ) -> Self {
         let places = superoffice.max_requests_in_flight().clamp(1, Semaphore::MAX_PERMITS);
+        let standings = Standings::new(Arc::clone(&superoffice), Arc::clone(&tenants), Arc::clone(&clock));
         Self {
             settings,
             superoffice,
             tenants,
+            standings,
             signer: Signer::new(signing_keys),
             fingerprinter,
             retries: RetryBucket::default(),
@@ -73,20 +81,50 @@ impl Exchange {
     /// Exchanges the tenant's system user token, with retries in a budget. The ticket is verified and fit to be kept.
     pub(super) async fn run(&self, tenant: &Tenant) -> Result<SystemTicket, TicketError> {
         let _place = self.place().await?;
-        let status = self.running_status(tenant).await?;
+        let status = self.standings.usable(tenant.context_identifier).await?;
         let budget = self.settings.exchange_budget;
         let attempt = || self.attempt(tenant);
         let (sent, jwt) = with_retries(&*self.clock, &*self.random, budget, ATTEMPTS, &self.retries, attempt).await?;
         let claims = self.verify(tenant, &jwt).await?;
         self.pin_serial(tenant, &claims.serial).await?;
-        let webapi_url = self.webapi_url(tenant, status.as_ref(), &claims).await;
-        let tenant_state = status.map_or(TenantState::Unknown, |status| status.state);
-        Ok(self.ticket(tenant, claims, sent, webapi_url, tenant_state))
+        let webapi_url = self.webapi_url(tenant, &status, &claims).await;
+        Ok(self.ticket(tenant, claims, sent, webapi_url))
     }
 
-    /// Has the next exchange of the tenant find everything out anew.
-    pub(super) fn forget(&self, tenant: ContextIdentifier) {
-        self.superoffice.forget_tenant_state(tenant);
+    /// Fails while no exchange would be sent, whatever the tenant: nobody is to wait for a place or a state in vain.
+    pub(super) fn check_circuit(&self) -> Result<(), TicketError> {
+        self.superoffice.check_circuit().map_err(|error| UpstreamTrouble::from(error).into())
+    }
+
+    /// Longer than a load takes with all its steps, each at its own limit: two uses of the ticket and an exchange, with a
+    /// lookup of the tenant's state before each, the key set's request, the store, and the turns among this process's
+    /// exchanges and among the processes that share tickets.
+    pub(super) fn longest_load(&self) -> Duration {
+        let requests = (self.superoffice.request_timeout() + self.superoffice.state_timeout()) * 3;
+        requests + LONGEST_WAIT * 2 + self.settings.exchange_budget + LONGEST_IN_THE_STORE
+    }
+
+    /// How the tenants stand that are exchanged for.
+    pub(super) fn standings(&self) -> Standings {
+        self.standings.clone()
+    }
+
+    /// What keeps alive the tickets that were exchanged for.
+    pub(super) fn keep_alive(&self) -> KeepAlive {
+        KeepAlive::new(Arc::clone(&self.superoffice), self.standings(), Arc::clone(&self.clock))
+    }
+
+    /// What is done together with the other processes that share tickets, if any do.
+    pub(super) fn fleet(&self, shared: Option<Arc<dyn SharedTickets>>) -> Fleet {
+        Fleet {
+            shared,
+            tenants: Arc::clone(&self.tenants),
+            superoffice: Arc::clone(&self.superoffice),
+            fingerprinter: self.fingerprinter.clone(),
+            settings: self.settings.clone(),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+        }
     }
 
     /// A place among the exchanges under way, as many as there may be requests. Waiting for it is no part of the
@@ -96,27 +134,6 @@ impl Exchange {
             biased;
             place = self.places.acquire() => place.map_err(|_| busy()),
             () = self.clock.sleep(LONGEST_WAIT) => Err(busy()),
-        }
-    }
-
-    /// The tenant's state, when it can be had. A tenant that does not run is not exchanged for: the exchange would write
-    /// into a database that is not to be used. A failed lookup withholds nothing.
-    async fn running_status(&self, tenant: &Tenant) -> Result<Option<TenantStatus>, TicketError> {
-        let status = match self.superoffice.tenant_state(tenant.context_identifier).await {
-            Ok(status) => status,
-            Err(error) => {
-                warn!(%error, "the tenant's state is unknown");
-                return Ok(None);
-            }
-        };
-        match status.state {
-            TenantState::Running | TenantState::OnlineMaintenance | TenantState::Unknown => Ok(Some(status)),
-            TenantState::OfflineMaintenance | TenantState::MigrationPending => {
-                let left = status.valid_until.duration_since(self.clock.now());
-                let retry_after = if left.is_positive() { left.unsigned_abs() } else { MAINTENANCE_PAUSE };
-                Err(TicketError::TenantMaintenance { retry_after })
-            }
-            state => Err(TicketError::TenantNotRunning(state)),
         }
     }
 
@@ -207,20 +224,12 @@ impl Exchange {
     }
 
     /// The state API's URL, or else the last known one, or else the verified claim.
-    async fn webapi_url(
-        &self,
-        tenant: &Tenant,
-        status: Option<&TenantStatus>,
-        claims: &SystemUserClaims,
-    ) -> Option<String> {
+    async fn webapi_url(&self, tenant: &Tenant, status: &TenantStatus, claims: &SystemUserClaims) -> Option<String> {
         let checked = |url: &String| self.superoffice.checked_tenant_url(url);
-        let told = status.and_then(|status| status.webapi_url.clone());
-        let known = told.or_else(|| tenant.webapi_url.as_ref().and_then(checked));
+        let known = status.webapi_url.clone().or_else(|| tenant.webapi_url.as_ref().and_then(checked));
         let url = known.or_else(|| claims.webapi_url.as_ref().and_then(checked))?;
-        if tenant.webapi_url.as_ref() != Some(&url)
-            && let Err(error) = self.tenants.record_webapi_url(tenant.context_identifier, &url).await
-        {
-            warn!(%error, "the tenant's API address could not be kept for later");
+        if tenant.webapi_url.as_ref() != Some(&url) {
+            self.standings.record(tenant.context_identifier, &url).await;
         }
         Some(url)
     }
@@ -231,70 +240,24 @@ impl Exchange {
         claims: SystemUserClaims,
         sent: Timestamp,
         webapi_url: Option<String>,
-        tenant_state: TenantState,
     ) -> SystemTicket {
-        let before_expiry = self.random.between(self.settings.renew_before_min, self.settings.renew_before_max);
-        let expire_time = sent.saturating_add(self.settings.lifetime).unwrap_or(Timestamp::MAX);
+        let (expire_time, refresh_time) = self.settings.times_of(sent, &*self.random);
         SystemTicket {
             context_identifier: tenant.context_identifier,
             fingerprint: self.fingerprinter.fingerprint(&claims.ticket),
+            issued_for: self.fingerprinter.fingerprint_of_token(&tenant.system_user_token),
             ticket: claims.ticket,
             issue_time: sent,
             expire_time,
-            refresh_time: expire_time.saturating_sub(before_expiry).unwrap_or(sent),
+            refresh_time,
             webapi_url,
             netserver_url: claims.netserver_url.and_then(|url| self.superoffice.checked_tenant_url(&url)),
-            tenant_state,
         }
     }
 }
 
 fn busy() -> TicketError {
     UpstreamTrouble::from(UpstreamError::Busy).into()
-}
-
-/// Signs off the async threads, one signature at a time: signing is the costliest thing ticketd does.
-#[derive(Debug)]
-struct Signer {
-    keys: Arc<[PrivateKey]>,
-    preferred: AtomicUsize,
-    turn: Semaphore,
-}
-
-impl Signer {
-    fn new(keys: Vec<PrivateKey>) -> Self {
-        Self { keys: keys.into(), preferred: AtomicUsize::new(0), turn: Semaphore::new(1) }
-    }
-
-    /// The keys' indices: the one that was last taken, then the others as configured.
-    fn in_order(&self) -> impl Iterator<Item = usize> + use<> {
-        let preferred = self.preferred.load(Ordering::Relaxed);
-        let first = (preferred < self.keys.len()).then_some(preferred);
-        first.into_iter().chain((0..self.keys.len()).filter(move |key| *key != preferred))
-    }
-
-    fn prefer(&self, key: usize) {
-        self.preferred.store(key, Ordering::Relaxed);
-    }
-
-    async fn sign(
-        &self,
-        key: usize,
-        token: SystemUserToken,
-        now: Timestamp,
-    ) -> Result<SignedSystemToken, AttemptError> {
-        // The semaphore is never closed; were it, signatures would only no longer be paced.
-        let _turn = self.turn.acquire().await;
-        let keys = Arc::clone(&self.keys);
-        let signing =
-            tokio::task::spawn_blocking(move || keys.get(key).map(|key| sign_system_user_token(key, &token, now)));
-        match signing.await {
-            Ok(Some(Ok(signed))) => Ok(signed),
-            Ok(Some(Err(error))) => Err(AttemptError::Signing(error.to_string())),
-            Ok(None) => Err(AttemptError::NoSigningKey),
-            Err(crash) => Err(AttemptError::Signing(crash.to_string())),
-        }
-    }
 }
 
 /// Why one attempt at an exchange failed.

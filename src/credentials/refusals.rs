@@ -35,6 +35,8 @@ pub(super) enum Memory {
     For(Duration),
     /// For a pause that grows with each failure in a row.
     Backoff,
+    /// Nothing was tried, and whether it may be is known without a load.
+    Nothing,
 }
 
 /// An error that can be remembered.
@@ -91,6 +93,7 @@ where
         let pause = match error.memory() {
             Memory::For(pause) => pause,
             Memory::Backoff => self.backoff(failures),
+            Memory::Nothing => return error,
         };
         let until = elapsed.saturating_add(pause);
         memories.insert(key, Arc::new(Refusal { error: error.clone(), until, failures }));
@@ -182,6 +185,17 @@ mod tests {
         assert!(longest > Duration::from_secs(10), "{longest:?}");
         refusals.forget(1);
         assert!(refusals.remember(1, failure, at(0)).1 <= FIRST_PAUSE * 2);
+    }
+
+    #[test]
+    fn what_was_not_tried_is_neither_remembered_nor_counted() {
+        let refusals = refusals();
+        let untried = Failure(Memory::Nothing, Duration::from_secs(7));
+        for _ in 0..20 {
+            assert_eq!(refusals.remember(1, untried.clone(), at(0)), untried);
+        }
+        assert_eq!(refusals.in_force(1, at(0)), None);
+        assert!(refusals.remember(1, Failure(Memory::Backoff, Duration::ZERO), at(0)).1 <= FIRST_PAUSE * 2);
     }
 
     #[test]

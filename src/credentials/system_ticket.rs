@@ -4,9 +4,10 @@ use jiff::Timestamp;
 
 use crate::crypto::Fingerprint;
 use crate::identifiers::{ContextIdentifier, Ticket};
-use crate::superoffice::TenantState;
+use crate::superoffice::TenantStatus;
 
-/// A verified system user ticket. It never changes; a renewal makes another one.
+/// A verified system user ticket with the times of one of its lives: a keep-alive makes another one of the same ticket,
+/// an exchange one of another.
 #[derive(Clone, Debug)]
 pub struct SystemTicket {
     /// The tenant, spelled as it is registered.
@@ -15,18 +16,18 @@ pub struct SystemTicket {
     pub ticket: Ticket,
     /// Names the ticket without revealing it.
     pub fingerprint: Fingerprint,
-    /// When the exchange was sent.
+    /// Names the system user token that it was issued for.
+    pub issued_for: Fingerprint,
+    /// When the exchange that gave the ticket was sent.
     pub issue_time: Timestamp,
     /// From here on SuperOffice may refuse the ticket, and it is not handed out.
     pub expire_time: Timestamp,
     /// When it is renewed in the background.
     pub refresh_time: Timestamp,
-    /// Base URL of the tenant's REST API, with a trailing slash; checked to be SuperOffice's.
+    /// Where the tenant's REST API was at the exchange. [`TicketAnswer::webapi_url`] is what counts.
     pub webapi_url: Option<String>,
     /// Base URL of the tenant's SOAP services, with a trailing slash; checked to be SuperOffice's.
     pub netserver_url: Option<String>,
-    /// The tenant's state when it was last asked.
-    pub tenant_state: TenantState,
 }
 
 /// Why the last renewal of a valid ticket failed.
@@ -34,7 +35,7 @@ pub struct SystemTicket {
 pub struct RefreshWarning {
     /// What the renewal failed with.
     pub error: super::TicketError,
-    /// How many renewals have failed since the ticket was issued.
+    /// How many renewals have failed in a row.
     pub failed_attempts: u32,
     /// When the last of them failed.
     pub last_failure: Timestamp,
@@ -42,11 +43,20 @@ pub struct RefreshWarning {
     pub next_attempt: Timestamp,
 }
 
-/// What a caller gets: the ticket, and a warning when its renewal fails.
+/// What a caller gets: the ticket, what is known of its tenant, and a warning when its renewal fails.
 #[derive(Clone, Debug)]
 pub struct TicketAnswer {
     /// The ticket.
     pub ticket: Arc<SystemTicket>,
+    /// The tenant as it was when SuperOffice was last asked.
+    pub tenant: Arc<TenantStatus>,
     /// Present when the last renewal failed.
     pub refresh_warning: Option<Arc<RefreshWarning>>,
+}
+
+impl TicketAnswer {
+    /// Base URL of the tenant's REST API, with a trailing slash; checked to be SuperOffice's.
+    pub fn webapi_url(&self) -> Option<&str> {
+        self.tenant.webapi_url.as_deref().or(self.ticket.webapi_url.as_deref())
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use moka::notification::RemovalCause;
+use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -13,6 +14,7 @@ use crate::clock::Moment;
 use crate::crypto::Fingerprint;
 use crate::identifiers::ContextIdentifier;
 use crate::random::Random;
+use crate::superoffice::TenantStatus;
 
 /// A ticket stays for so long before another may displace it: however many tenants are in use beyond the capacity, no
 /// tenant is exchanged more often than this, give or take the exchanges under way when the cache fills.
@@ -84,11 +86,22 @@ impl TicketCache {
         let victim = self.victim_for(tenant, &lock(&self.residents), elapsed);
         // The resident list is unlocked here, as moka calls the eviction listener on this thread.
         let displaced = victim.and_then(|(victim, _)| self.tickets.remove(&victim));
-        let entry = Entry { ticket, warning: None, end, retry: Duration::ZERO, asked_for: AtomicBool::new(false) };
-        self.tickets.insert(tenant, Arc::new(entry));
+        self.tickets.insert(tenant, Arc::new(Entry::new(ticket, end)));
         // Afterwards: where an expired entry is replaced, the listener strikes the tenant off.
         lock(&self.residents).insert(tenant, elapsed);
         displaced
+    }
+
+    /// Gives `ticket` another life, which ends at `end` by monotonic time, if it still is the tenant's. One that was
+    /// dropped meanwhile stays so.
+    pub(super) fn prolong(&self, ticket: Arc<SystemTicket>, end: Duration) -> bool {
+        let outcome = self.tickets.entry(ticket.context_identifier).and_compute_with(|current| match current {
+            Some(entry) if entry.value().ticket.fingerprint == ticket.fingerprint => {
+                Op::Put(Arc::new(Entry::new(ticket, end)))
+            }
+            _ => Op::Nop,
+        });
+        matches!(outcome, CompResult::ReplacedWith(_))
     }
 
     /// Notes that the renewal of `ticket` failed and is tried again at `retry` by monotonic time, unless another ticket
@@ -97,7 +110,7 @@ impl TicketCache {
         self.tickets.entry(ticket.context_identifier).and_compute_with(|current| match current {
             Some(entry) if entry.value().ticket.fingerprint == ticket.fingerprint => {
                 let entry = entry.into_value();
-                moka::ops::compute::Op::Put(Arc::new(Entry {
+                Op::Put(Arc::new(Entry {
                     ticket: Arc::clone(&entry.ticket),
                     warning: Some(Arc::new(warning)),
                     end: entry.end,
@@ -105,17 +118,17 @@ impl TicketCache {
                     asked_for: AtomicBool::new(entry.was_asked_for()),
                 }))
             }
-            _ => moka::ops::compute::Op::Nop,
+            _ => Op::Nop,
         });
     }
 
     /// Drops the tenant's ticket if it still is the one with this fingerprint.
     pub(super) fn remove_if(&self, tenant: ContextIdentifier, fingerprint: Fingerprint) -> bool {
         let outcome = self.tickets.entry(tenant).and_compute_with(|current| match current {
-            Some(entry) if entry.value().ticket.fingerprint == fingerprint => moka::ops::compute::Op::Remove,
-            _ => moka::ops::compute::Op::Nop,
+            Some(entry) if entry.value().ticket.fingerprint == fingerprint => Op::Remove,
+            _ => Op::Nop,
         });
-        matches!(outcome, moka::ops::compute::CompResult::Removed(_))
+        matches!(outcome, CompResult::Removed(_))
     }
 
     pub(super) fn remove(&self, tenant: ContextIdentifier) {
@@ -175,6 +188,10 @@ impl fmt::Debug for TicketCache {
 }
 
 impl Entry {
+    fn new(ticket: Arc<SystemTicket>, end: Duration) -> Self {
+        Self { ticket, warning: None, end, retry: Duration::ZERO, asked_for: AtomicBool::new(false) }
+    }
+
     /// Whether SuperOffice must still take the ticket for `remaining` from `now` on, by either clock.
     pub(super) fn lives(&self, now: Moment, remaining: Duration) -> bool {
         let left = Duration::try_from(self.ticket.expire_time.duration_since(now.wall)).unwrap_or_default();
@@ -188,19 +205,19 @@ impl Entry {
         self.warning.as_deref().filter(|_| !left.is_zero()).map(|warning| (left, warning))
     }
 
-    /// Notes a use of the ticket. Answers whether it is the first since the ticket was issued.
+    /// Notes a use of the ticket. Answers whether it is the first since the ticket was issued or kept alive.
     pub(super) fn note_use(&self) -> bool {
         // Reading first keeps the cache line shared between the cores that serve the same tenant.
         !self.asked_for.load(Ordering::Relaxed) && !self.asked_for.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether anybody asked for the ticket since it was issued.
+    /// Whether anybody asked for the ticket since it was issued or kept alive.
     pub(super) fn was_asked_for(&self) -> bool {
         self.asked_for.load(Ordering::Relaxed)
     }
 
-    pub(super) fn answer(&self) -> TicketAnswer {
-        TicketAnswer { ticket: Arc::clone(&self.ticket), refresh_warning: self.warning.clone() }
+    pub(super) fn answer(&self, tenant: Arc<TenantStatus>) -> TicketAnswer {
+        TicketAnswer { ticket: Arc::clone(&self.ticket), tenant, refresh_warning: self.warning.clone() }
     }
 }
 
@@ -217,7 +234,6 @@ mod tests {
     use crate::credentials::TicketError;
     use crate::identifiers::Ticket;
     use crate::random::SeededRandom;
-    use crate::superoffice::TenantState;
 
     fn cache(capacity: u64) -> TicketCache {
         TicketCache::new(capacity, Duration::from_hours(6), Arc::new(SeededRandom::new(3)))
@@ -236,12 +252,12 @@ mod tests {
             context_identifier: format!("Cust{tenant}").parse().unwrap(),
             ticket: Ticket::new(format!("7T:{number}")),
             fingerprint: fingerprint(number),
+            issued_for: fingerprint(0),
             issue_time: second(0),
             expire_time: second(100),
             refresh_time: second(50),
             webapi_url: None,
             netserver_url: None,
-            tenant_state: TenantState::Running,
         })
     }
 
@@ -324,6 +340,27 @@ mod tests {
         cache.warn(&first, warning(), seconds(60));
         assert!(cache.get(first.context_identifier).unwrap().warning.is_none());
         assert_eq!(cache.len(), 1);
+    }
+
+    #[test]
+    fn a_keep_alive_gives_its_ticket_another_life_and_no_dropped_one() {
+        let cache = cache(10);
+        let first = ticket(1, 1);
+        let prolonged = || Arc::new(SystemTicket { expire_time: second(200), ..(*first).clone() });
+        assert!(!cache.prolong(prolonged(), seconds(200)), "it is not there");
+        cache.insert(Arc::clone(&first), seconds(100), seconds(0));
+        cache.get(first.context_identifier).unwrap().note_use();
+        cache.warn(&first, warning(), seconds(60));
+        assert!(cache.prolong(prolonged(), seconds(200)));
+        let entry = cache.get(first.context_identifier).unwrap();
+        assert!(entry.lives(at(199, 199), Duration::ZERO) && entry.warning.is_none() && !entry.was_asked_for());
+        assert!(!entry.lives(at(199, 200), Duration::ZERO) && !entry.lives(at(200, 199), Duration::ZERO));
+        cache.insert(ticket(1, 2), seconds(100), seconds(0));
+        assert!(!cache.prolong(prolonged(), seconds(200)), "another one is there");
+        assert_eq!(cache.get(first.context_identifier).unwrap().ticket.fingerprint, fingerprint(2));
+        assert!(cache.remove_if(first.context_identifier, fingerprint(2)));
+        assert!(!cache.prolong(prolonged(), seconds(200)) && cache.get(first.context_identifier).is_none());
+        assert_eq!(cache.len(), 0);
     }
 
     #[test]

@@ -1,0 +1,97 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::TicketError;
+use crate::clock::Clock;
+use crate::identifiers::ContextIdentifier;
+use crate::store::Tenants;
+use crate::superoffice::{KnownTenant, SuperOffice, TenantState, TenantStatus, UpstreamError};
+
+/// When to ask again about a tenant in maintenance, if SuperOffice does not say.
+const MAINTENANCE_PAUSE: Duration = Duration::from_mins(1);
+
+/// How tenants stand at SuperOffice: whether they run, and where. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Standings {
+    superoffice: Arc<SuperOffice>,
+    tenants: Arc<dyn Tenants>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Standings {
+    pub(super) fn new(superoffice: Arc<SuperOffice>, tenants: Arc<dyn Tenants>, clock: Arc<dyn Clock>) -> Self {
+        Self { superoffice, tenants, clock }
+    }
+
+    /// What is known without asking.
+    pub(super) fn at_hand(&self, tenant: ContextIdentifier) -> KnownTenant {
+        self.superoffice.known_tenant(tenant)
+    }
+
+    /// Asks when that is due. An address that was not known is kept for after a restart.
+    pub(super) async fn ask(&self, tenant: ContextIdentifier) -> Result<TenantStatus, UpstreamError> {
+        let before = self.at_hand(tenant).status;
+        let status = self.superoffice.tenant_state(tenant).await?;
+        if let Some(url) = &status.webapi_url
+            && before.webapi_url.as_ref() != Some(url)
+        {
+            if before.webapi_url.is_some() {
+                info!(%tenant, url, "the tenant's API is elsewhere now");
+            }
+            self.record(tenant, url).await;
+        }
+        Ok(status)
+    }
+
+    /// What is known of a tenant after asking, if it can be used. A failed lookup withholds nothing.
+    pub(super) async fn usable(&self, tenant: ContextIdentifier) -> Result<Arc<TenantStatus>, TicketError> {
+        match self.ask(tenant).await {
+            Ok(status) => {
+                self.check(&status)?;
+                Ok(Arc::new(status))
+            }
+            Err(error) => {
+                warn!(%error, "the tenant's state is unknown");
+                Ok(self.at_hand(tenant).status)
+            }
+        }
+    }
+
+    /// Whether a tenant's ticket may be handed out and another exchanged for. While the tenant does not run, the ticket
+    /// opens nothing, and an exchange would write into a database that is not to be used.
+    pub(super) fn check(&self, status: &TenantStatus) -> Result<(), TicketError> {
+        match status.state {
+            TenantState::Running | TenantState::OnlineMaintenance | TenantState::Unknown => Ok(()),
+            TenantState::OfflineMaintenance | TenantState::MigrationPending => {
+                let left = status.valid_until.duration_since(self.clock.now());
+                let retry_after = if left.is_positive() { left.unsigned_abs() } else { MAINTENANCE_PAUSE };
+                Err(TicketError::TenantMaintenance { retry_after })
+            }
+            state => Err(TicketError::TenantNotRunning(state)),
+        }
+    }
+
+    /// Lets the next lookup ask anew.
+    pub(super) fn forget(&self, tenant: ContextIdentifier) {
+        self.superoffice.forget_tenant_state(tenant);
+    }
+
+    /// Believes the state for a while.
+    pub(super) fn note(&self, tenant: ContextIdentifier, state: TenantState) {
+        self.superoffice.note_tenant_state(tenant, state);
+    }
+
+    /// Waits no more for a state that has lapsed.
+    pub(super) fn doubt(&self, tenant: ContextIdentifier) {
+        self.superoffice.doubt_tenant_state(tenant);
+    }
+
+    /// Keeps the tenant's address for when SuperOffice does not tell it.
+    pub(super) async fn record(&self, tenant: ContextIdentifier, url: &str) {
+        if let Err(error) = self.tenants.record_webapi_url(tenant, url).await {
+            warn!(%error, "the tenant's API address could not be kept for later");
+        }
+    }
+}
