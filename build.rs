@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use prost::Message;
 
 const PROTO_ROOT: &str = "proto";
-const PROTO_FILES: [&str; 2] =
-    ["superoffice/ticket/v1/ticket_service.proto", "superoffice/ticket/v1/tenant_service.proto"];
+const PROTO_FILES: [&str; 3] = [
+    "superoffice/ticket/v1/ticket_service.proto",
+    "superoffice/ticket/v1/authorization_service.proto",
+    "superoffice/ticket/v1/tenant_service.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={PROTO_ROOT}");
@@ -19,6 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             "superoffice.ticket.v1.RefreshAccessTokenRequest",
             "superoffice.ticket.v1.RefreshAccessTokenResponse",
             "superoffice.ticket.v1.PutTenantRequest",
+            "superoffice.ticket.v1.CreateAuthorizationUrlResponse",
+            "superoffice.ticket.v1.ExchangeAuthorizationCodeRequest",
+            "superoffice.ticket.v1.ExchangeAuthorizationCodeResponse",
         ])
         .compile_fds(descriptors.clone())?;
 

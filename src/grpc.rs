@@ -2,6 +2,7 @@
 //!
 //! Errors get their code in `status` and nowhere else. The layers around the services count, bound and time every call.
 
+mod authorization_service;
 mod convert;
 pub mod layers;
 pub mod proto;
@@ -15,17 +16,19 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::util::BoxCloneSyncService;
 
+pub use authorization_service::AuthorizationService;
 pub use status::DOMAIN;
 pub use tenant_service::TenantService;
 pub use ticket_service::TicketService;
 
+use proto::authorization_service_server::AuthorizationServiceServer;
 use proto::tenant_service_server::TenantServiceServer;
 use proto::ticket_service_server::TicketServiceServer;
 
 /// Answers calls: what the layers wrap, and what a connection serves.
 pub type Calls = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Infallible>;
 
-/// The largest message that is read. The longest request has two short texts.
+/// The largest message that is read. The longest request has three short texts.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// The encoded descriptors of every service that may be served, for reflection and for the methods' names.
@@ -37,7 +40,8 @@ pub const FILE_DESCRIPTOR_SETS: [&[u8]; 4] = [
 ];
 
 /// The API's services, with their message limit. They accept no compression, so nothing small becomes large.
-pub fn routes(tickets: TicketService, tenants: TenantService) -> Routes {
+pub fn routes(tickets: TicketService, authorization: AuthorizationService, tenants: TenantService) -> Routes {
     Routes::new(TicketServiceServer::new(tickets).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(AuthorizationServiceServer::new(authorization).max_decoding_message_size(MAX_MESSAGE))
         .add_service(TenantServiceServer::new(tenants).max_decoding_message_size(MAX_MESSAGE))
 }

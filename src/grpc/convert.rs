@@ -9,14 +9,21 @@ use thiserror::Error;
 
 use super::proto;
 use super::status;
-use crate::credentials::{AccessTokenAnswer, InvalidateOutcome, RefreshWarning, TicketAnswer};
+use crate::credentials::{
+    AccessTokenAnswer, BegunSignIn, InvalidateOutcome, RefreshWarning, SignInAnswer, SignInRequest, SignedIn,
+    TenantChange, TicketAnswer,
+};
 use crate::crypto::Fingerprint;
-use crate::identifiers::{ContextIdentifier, ContextIdentifierError, RefreshToken, SystemUserToken};
-use crate::store::{Tenant, TenantSource, TokenProblem, check_system_user_token};
+use crate::identifiers::{
+    AuthorizationCode, ContextIdentifier, ContextIdentifierError, RefreshToken, SignInState, SystemUserToken,
+};
+use crate::store::{Grant, Tenant, TenantSource, TokenProblem, check_system_user_token, user_key};
 use crate::superoffice::TenantState;
 
 /// The longest refresh token taken, in bytes. Real ones have 64 characters.
 const MAX_REFRESH_TOKEN: usize = 1_024;
+/// As long as an e-mail address can be.
+const MAX_USER: usize = 254;
 
 /// What is wrong with a request. What the caller sent is left out: it may be a secret or anything else.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -27,11 +34,13 @@ pub(super) enum InvalidRequest {
     MinValidity,
     #[error("the fingerprint is not one that GetSystemTicket returns")]
     Fingerprint,
-    #[error("the refresh token is missing")]
+    #[error("the refresh token is too long, or there is neither it nor a user")]
     RefreshToken,
+    #[error("a user's name has 1 to 254 bytes, and is not given beside a refresh token")]
+    User,
     #[error("the system user token is not valid: {0}")]
     SystemUserToken(#[from] TokenProblem),
-    #[error("the page token did not come from ListTenants")]
+    #[error("the page token did not come from this method")]
     PageToken,
     #[error("the page size is negative")]
     PageSize,
@@ -61,7 +70,27 @@ pub(super) fn fingerprint(text: &str) -> Result<Fingerprint, InvalidRequest> {
     text.parse().map_err(|_| InvalidRequest::Fingerprint)
 }
 
-pub(super) fn refresh_token(text: String) -> Result<RefreshToken, InvalidRequest> {
+/// By what an access token is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum GrantOf {
+    Caller(RefreshToken),
+    User(String),
+}
+
+pub(super) fn grant_of(refresh_token_text: String, user_text: String) -> Result<GrantOf, InvalidRequest> {
+    match (refresh_token_text.is_empty(), user_text.is_empty()) {
+        (true, false) => user(user_text).map(GrantOf::User),
+        (_, true) => refresh_token(refresh_token_text).map(GrantOf::Caller),
+        (false, false) => Err(InvalidRequest::User),
+    }
+}
+
+pub(super) fn user(text: String) -> Result<String, InvalidRequest> {
+    let is_name = (1..=MAX_USER).contains(&text.len()) && !text.chars().any(char::is_control);
+    if is_name { Ok(text) } else { Err(InvalidRequest::User) }
+}
+
+fn refresh_token(text: String) -> Result<RefreshToken, InvalidRequest> {
     if text.is_empty() || text.len() > MAX_REFRESH_TOKEN {
         return Err(InvalidRequest::RefreshToken);
     }
@@ -83,12 +112,84 @@ pub(super) fn page_size(size: i32) -> Result<u32, InvalidRequest> {
 
 /// The tenant after which the page begins. Encoded, so that nobody takes it for more than an answer of ours.
 pub(super) fn page_token(token: &str) -> Result<Option<ContextIdentifier>, InvalidRequest> {
+    let text = page_token_text(token)?;
+    text.map(|text| text.parse()).transpose().map_err(|_| InvalidRequest::PageToken)
+}
+
+/// The key of the user after whom the page begins.
+pub(super) fn grants_page_token(token: &str) -> Result<Option<String>, InvalidRequest> {
+    let text = page_token_text(token)?;
+    // Lower case may be longer.
+    if text.as_ref().is_some_and(|text| text.len() > 4 * MAX_USER) { Err(InvalidRequest::PageToken) } else { Ok(text) }
+}
+
+fn page_token_text(token: &str) -> Result<Option<String>, InvalidRequest> {
     if token.is_empty() {
         return Ok(None);
     }
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| InvalidRequest::PageToken)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| InvalidRequest::PageToken)?;
-    text.parse().map(Some).map_err(|_| InvalidRequest::PageToken)
+    let text = String::from_utf8(bytes).map_err(|_| InvalidRequest::PageToken)?;
+    // No name has them, and PostgreSQL takes no NUL.
+    if text.chars().any(char::is_control) { Err(InvalidRequest::PageToken) } else { Ok(Some(text)) }
+}
+
+/// A page of at most `size` of the grants, which are one more when another page follows.
+pub(super) fn grants_page(mut grants: Vec<Grant>, size: u32) -> proto::ListGrantsResponse {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let more = grants.len() > size;
+    grants.truncate(size);
+    let last = grants.last().filter(|_| more);
+    let next_page_token = last.map(|last| URL_SAFE_NO_PAD.encode(user_key(&last.user))).unwrap_or_default();
+    proto::ListGrantsResponse { grants: grants.into_iter().map(grant).collect(), next_page_token }
+}
+
+fn grant(grant: Grant) -> proto::Grant {
+    proto::Grant {
+        user: grant.user,
+        associate_id: grant.associate_id.unwrap_or_default(),
+        create_time: Some(timestamp(grant.create_time)),
+        update_time: Some(timestamp(grant.update_time)),
+    }
+}
+
+pub(super) fn sign_in_request(request: proto::CreateAuthorizationUrlRequest) -> Result<SignInRequest, InvalidRequest> {
+    let proto::CreateAuthorizationUrlRequest { redirect_uri, context_identifier: tenant, login_hint } = request;
+    Ok(SignInRequest {
+        redirect_uri,
+        tenant: if tenant.is_empty() { None } else { Some(context_identifier(&tenant)?) },
+        login_hint: Some(login_hint).filter(|hint| !hint.is_empty()),
+        browser: None,
+    })
+}
+
+pub(super) fn begun_sign_in(begun: BegunSignIn) -> proto::CreateAuthorizationUrlResponse {
+    proto::CreateAuthorizationUrlResponse {
+        authorization_url: begun.authorization_url,
+        state: begun.state.expose().to_owned(),
+        expire_time: Some(timestamp(begun.expire_time)),
+    }
+}
+
+pub(super) fn sign_in_answer(request: proto::ExchangeAuthorizationCodeRequest) -> SignInAnswer {
+    let proto::ExchangeAuthorizationCodeRequest { state, code } = request;
+    SignInAnswer { state: SignInState::new(state), code: AuthorizationCode::new(code), browser: None }
+}
+
+pub(super) fn signed_in(signed_in: SignedIn) -> proto::ExchangeAuthorizationCodeResponse {
+    use proto::exchange_authorization_code_response::TenantChange as Change;
+    let change = match signed_in.tenant {
+        TenantChange::Registered => Change::Registered,
+        TenantChange::TokenReplaced => Change::TokenReplaced,
+        TenantChange::Unchanged => Change::Unchanged,
+    };
+    proto::ExchangeAuthorizationCodeResponse {
+        context_identifier: signed_in.context_identifier.to_string(),
+        user: signed_in.user,
+        access_token: signed_in.access_token.expose().to_owned(),
+        expire_time: Some(timestamp(signed_in.expire_time)),
+        tenant_change: change.into(),
+        grant_kept: signed_in.grant_kept,
+    }
 }
 
 /// A page of at most `size` of the tenants, which are one more when another page follows.
@@ -125,9 +226,9 @@ pub(super) fn system_ticket(answer: &TicketAnswer) -> proto::SystemTicket {
         issue_time: Some(timestamp(ticket.issue_time)),
         expire_time: Some(timestamp(ticket.expire_time)),
         refresh_time: Some(timestamp(ticket.refresh_time)),
-        webapi_url: ticket.webapi_url.clone().unwrap_or_default(),
+        webapi_url: answer.webapi_url().unwrap_or_default().to_owned(),
         netserver_url: ticket.netserver_url.clone().unwrap_or_default(),
-        tenant_state: tenant_state(ticket.tenant_state).into(),
+        tenant_state: tenant_state(answer.tenant.state).into(),
         refresh_warning: answer.refresh_warning.as_deref().map(refresh_warning),
     }
 }
@@ -138,6 +239,7 @@ pub(super) fn invalidate_outcome(outcome: InvalidateOutcome) -> proto::invalidat
         InvalidateOutcome::Invalidated => Outcome::Invalidated,
         InvalidateOutcome::NotCurrent => Outcome::NotCurrent,
         InvalidateOutcome::TooRecent => Outcome::TooRecent,
+        InvalidateOutcome::Relocated => Outcome::Relocated,
     }
 }
 
@@ -145,6 +247,7 @@ pub(super) fn access_token(answer: &AccessTokenAnswer) -> proto::RefreshAccessTo
     proto::RefreshAccessTokenResponse {
         access_token: answer.access_token.expose().to_owned(),
         expire_time: Some(timestamp(answer.expire_time)),
+        refresh_token: answer.refresh_token.as_ref().map(|token| token.expose().to_owned()).unwrap_or_default(),
     }
 }
 
@@ -215,6 +318,37 @@ mod tests {
         assert_eq!(page_size(7), Ok(7));
         assert_eq!(page_size(i32::MAX), Ok(1_000));
         assert_eq!(page_size(-1), Err(InvalidRequest::PageSize));
+    }
+
+    #[test]
+    fn an_access_token_is_asked_for_by_one_of_two() {
+        let of = |token: &str, user: &str| grant_of(token.to_owned(), user.to_owned());
+        assert_eq!(of("r", ""), Ok(GrantOf::Caller(RefreshToken::new("r"))));
+        assert_eq!(of("", "me@example.com"), Ok(GrantOf::User("me@example.com".to_owned())));
+        assert_eq!(of("", ""), Err(InvalidRequest::RefreshToken));
+        assert_eq!(of(&"r".repeat(1_025), ""), Err(InvalidRequest::RefreshToken));
+        assert_eq!(of("r", "me@example.com"), Err(InvalidRequest::User));
+        assert_eq!(of("", &"m".repeat(255)), Err(InvalidRequest::User));
+        assert_eq!(of("", "a\0b"), Err(InvalidRequest::User));
+    }
+
+    #[test]
+    fn a_page_token_of_grants_leads_to_the_user_after_it() {
+        let kept = |user: &str| Grant {
+            context_identifier: "Cust1".parse().unwrap(),
+            user: user.to_owned(),
+            refresh_token: RefreshToken::new("x"),
+            associate_id: None,
+            create_time: Timestamp::UNIX_EPOCH,
+            update_time: Timestamp::UNIX_EPOCH,
+        };
+        let first = grants_page(vec![kept("A@example.com"), kept("b@example.com")], 1);
+        assert_eq!(first.grants.len(), 1);
+        assert_eq!(grants_page_token(&first.next_page_token), Ok(Some("a@example.com".to_owned())));
+        assert_eq!(grants_page(vec![kept("b@example.com")], 1).next_page_token, "");
+        for wrong in ["=", "_w", &URL_SAFE_NO_PAD.encode("x".repeat(2_000)), &URL_SAFE_NO_PAD.encode("a\0b")] {
+            assert_eq!(grants_page_token(wrong), Err(InvalidRequest::PageToken), "{wrong}");
+        }
     }
 
     #[test]

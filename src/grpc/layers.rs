@@ -6,7 +6,6 @@
 mod deadline;
 mod held;
 mod load_shed;
-mod log_pace;
 mod span;
 
 use std::sync::Arc;
@@ -23,7 +22,6 @@ use tower::util::BoxCloneSyncService;
 use self::deadline::Deadline;
 pub use self::held::{held_by_body, is_stream};
 use self::load_shed::LoadShed;
-pub use self::log_pace::LogPace;
 use self::span::CallSpan;
 pub use self::span::{code_name, record_tenant};
 use super::{Calls, status};

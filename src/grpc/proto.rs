@@ -59,22 +59,63 @@ impl fmt::Debug for SystemTicket {
 
 impl fmt::Debug for RefreshAccessTokenRequest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { context_identifier, refresh_token: _ } = self;
+        let Self { context_identifier, refresh_token: _, user, refused_access_token: _ } = self;
         formatter
             .debug_struct("RefreshAccessTokenRequest")
             .field("context_identifier", context_identifier)
             .field("refresh_token", &Redacted)
+            .field("user", user)
+            .field("refused_access_token", &Redacted)
             .finish()
     }
 }
 
 impl fmt::Debug for RefreshAccessTokenResponse {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { access_token: _, expire_time } = self;
+        let Self { access_token: _, expire_time, refresh_token: _ } = self;
         formatter
             .debug_struct("RefreshAccessTokenResponse")
             .field("access_token", &Redacted)
             .field("expire_time", expire_time)
+            .field("refresh_token", &Redacted)
+            .finish()
+    }
+}
+
+impl fmt::Debug for CreateAuthorizationUrlResponse {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { authorization_url: _, state: _, expire_time } = self;
+        formatter
+            .debug_struct("CreateAuthorizationUrlResponse")
+            .field("authorization_url", &Redacted)
+            .field("state", &Redacted)
+            .field("expire_time", expire_time)
+            .finish()
+    }
+}
+
+impl fmt::Debug for ExchangeAuthorizationCodeRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { state: _, code: _ } = self;
+        formatter
+            .debug_struct("ExchangeAuthorizationCodeRequest")
+            .field("state", &Redacted)
+            .field("code", &Redacted)
+            .finish()
+    }
+}
+
+impl fmt::Debug for ExchangeAuthorizationCodeResponse {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { context_identifier, user, access_token: _, expire_time, tenant_change, grant_kept } = self;
+        formatter
+            .debug_struct("ExchangeAuthorizationCodeResponse")
+            .field("context_identifier", context_identifier)
+            .field("user", user)
+            .field("access_token", &Redacted)
+            .field("expire_time", expire_time)
+            .field("tenant_change", tenant_change)
+            .field("grant_kept", grant_kept)
             .finish()
     }
 }
@@ -101,14 +142,30 @@ mod tests {
     fn debug_output_has_no_secret() {
         let ticket = SystemTicket { ticket: CANARY.to_owned(), fingerprint: "f1".to_owned(), ..Default::default() };
         let shown = format!(
-            "{:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             GetSystemTicketResponse { system_ticket: Some(ticket) },
-            RefreshAccessTokenRequest { context_identifier: "Cust1".to_owned(), refresh_token: CANARY.to_owned() },
-            RefreshAccessTokenResponse { access_token: CANARY.to_owned(), expire_time: None },
+            RefreshAccessTokenRequest {
+                context_identifier: "Cust1".to_owned(),
+                refresh_token: CANARY.to_owned(),
+                user: String::new(),
+                refused_access_token: CANARY.to_owned()
+            },
+            RefreshAccessTokenResponse {
+                access_token: CANARY.to_owned(),
+                expire_time: None,
+                refresh_token: CANARY.to_owned()
+            },
+            CreateAuthorizationUrlResponse {
+                authorization_url: CANARY.to_owned(),
+                state: CANARY.to_owned(),
+                expire_time: None
+            },
+            ExchangeAuthorizationCodeRequest { state: CANARY.to_owned(), code: CANARY.to_owned() },
+            ExchangeAuthorizationCodeResponse { access_token: CANARY.to_owned(), ..Default::default() },
             PutTenantRequest { system_user_token: CANARY.to_owned(), accept_serial: true, ..Default::default() },
         );
         assert!(!shown.contains("canary") && !shown.contains("3f9a"), "{shown}");
-        assert_eq!(shown.matches("(redacted)").count(), 4, "{shown}");
+        assert_eq!(shown.matches("(redacted)").count(), 11, "{shown}");
         assert!(
             shown.contains("\"f1\"") && shown.contains("Cust1") && shown.contains("accept_serial: true"),
             "{shown}"
@@ -120,6 +177,7 @@ mod tests {
         // The descriptors do not keep `debug_redact`: prost does not know it.
         let protos = [
             include_str!("../../proto/superoffice/ticket/v1/ticket_service.proto"),
+            include_str!("../../proto/superoffice/ticket/v1/authorization_service.proto"),
             include_str!("../../proto/superoffice/ticket/v1/tenant_service.proto"),
         ];
         let mut with_secrets = Vec::new();
@@ -132,7 +190,16 @@ mod tests {
             }
         }
         with_secrets.sort_unstable();
-        let by_hand = ["PutTenantRequest", "RefreshAccessTokenRequest", "RefreshAccessTokenResponse", "SystemTicket"];
+        with_secrets.dedup();
+        let by_hand = [
+            "CreateAuthorizationUrlResponse",
+            "ExchangeAuthorizationCodeRequest",
+            "ExchangeAuthorizationCodeResponse",
+            "PutTenantRequest",
+            "RefreshAccessTokenRequest",
+            "RefreshAccessTokenResponse",
+            "SystemTicket",
+        ];
         assert_eq!(with_secrets, by_hand);
     }
 }

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::convert::InvalidRequest;
-use crate::credentials::{AccessTokenError, TicketError};
+use crate::credentials::{AccessTokenError, SignInError, TicketError};
 use crate::store::StoreError;
 use crate::superoffice::AuthorizeErrorCode;
 
@@ -18,6 +18,8 @@ pub const DOMAIN: &str = "ticketd";
 
 /// When to ask again after something passing that did not say how long it lasts.
 const SOON: Duration = Duration::from_secs(1);
+/// When a place may be free among the sign-ins that wait: they go after ten minutes.
+const SIGN_IN_PAUSE: Duration = Duration::from_mins(1);
 
 /// What a caller gets for one cause.
 struct Refusal {
@@ -110,6 +112,7 @@ fn ticket(error: &TicketError) -> Refusal {
         }
         TicketError::Throttled { retry_after } => throttled(*retry_after),
         TicketError::Unavailable { cause: _, retry_after } => upstream_unavailable(*retry_after),
+        TicketError::CircuitOpen { retry_after } => circuit_open(*retry_after),
         TicketError::TokenInvalid(_) => {
             refuse(Internal, "UPSTREAM_TOKEN_INVALID", "SuperOffice's token does not verify", Detail::Nothing)
         }
@@ -118,6 +121,9 @@ fn ticket(error: &TicketError) -> Refusal {
             refuse(ResourceExhausted, "TICKET_CACHE_FULL", error, Detail::Retry(*retry_after))
         }
         TicketError::StoreUnavailable { cause: _, retry_after } => store_unavailable(*retry_after),
+        TicketError::HeldElsewhere { retry_after } => {
+            refuse(Unavailable, "LEASE_TIMEOUT", error, Detail::Retry(*retry_after))
+        }
         TicketError::TenantUnusable(_) => tenant_unusable(),
         TicketError::Overloaded => too_many(),
         TicketError::Internal(_) => internal(),
@@ -166,28 +172,67 @@ fn access_token(error: &AccessTokenError) -> Refusal {
             "SuperOffice does not take the refresh token",
             Detail::Precondition("the user has to sign in again"),
         ),
-        AccessTokenError::ClientRefused(_) => refuse(
+        AccessTokenError::Authorization(code) => authorization(*code),
+        AccessTokenError::GrantNotKept => refuse(Code::NotFound, "GRANT_NOT_KEPT", error, Detail::Nothing),
+        AccessTokenError::GrantRevoked => refuse(
             Code::FailedPrecondition,
-            "CLIENT_REFUSED",
-            "SuperOffice does not take the application's client id and secret",
-            Detail::Precondition("configure the client id and the client secret that are registered"),
+            "GRANT_REVOKED",
+            "the user's grant was withdrawn",
+            Detail::Precondition("the user has to sign in again"),
         ),
+        AccessTokenError::TenantNotRegistered => ticket(&TicketError::NotRegistered),
+        AccessTokenError::ClientRefused(_) => client_refused(),
+        AccessTokenError::StoreUnavailable { cause: _, retry_after } => store_unavailable(*retry_after),
+        AccessTokenError::GrantUnusable(_) => tenant_unusable(),
         AccessTokenError::Throttled { retry_after } => throttled(*retry_after),
         AccessTokenError::Unavailable { cause: _, retry_after } => upstream_unavailable(*retry_after),
+        AccessTokenError::CircuitOpen { retry_after } => circuit_open(*retry_after),
         AccessTokenError::TenantMismatch => tenant_mismatch("SuperOffice's access token is not for this tenant"),
         AccessTokenError::Overloaded => too_many(),
         AccessTokenError::Internal(_) => internal(),
     }
 }
 
+fn sign_in(error: &SignInError) -> Refusal {
+    let failed = |reason, advice| refuse(Code::FailedPrecondition, reason, error, Detail::Precondition(advice));
+    let invalid = |reason, field| refuse(Code::InvalidArgument, reason, error, Detail::Field(field));
+    let begin_again = "begin another sign-in";
+    match error {
+        SignInError::Unknown => failed("SIGN_IN_UNKNOWN", begin_again),
+        SignInError::OtherBrowser => failed("SIGN_IN_OTHER_BROWSER", begin_again),
+        SignInError::WrongTenant => failed("SIGN_IN_WRONG_TENANT", begin_again),
+        SignInError::WrongUser => failed("SIGN_IN_WRONG_USER", begin_again),
+        SignInError::NoSystemUserToken => failed(
+            "SYSTEM_USER_TOKEN_MISSING",
+            "an administrator of the tenant has to approve the application and sign in",
+        ),
+        SignInError::CodeRefused => failed("AUTHORIZATION_CODE_REFUSED", begin_again),
+        SignInError::CodeInvalid => invalid("AUTHORIZATION_CODE_INVALID", "code"),
+        SignInError::RedirectUriNotAllowed => invalid("REDIRECT_URI_NOT_ALLOWED", "redirect_uri"),
+        SignInError::LoginHintInvalid => invalid("LOGIN_HINT_INVALID", "login_hint"),
+        SignInError::Authorization(code) => authorization(*code),
+        SignInError::ClientRefused(_) => client_refused(),
+        SignInError::TokenInvalid(_) => {
+            refuse(Code::Internal, "UPSTREAM_TOKEN_INVALID", "SuperOffice's ID token cannot be used", Detail::Nothing)
+        }
+        SignInError::TenantMismatch(_) => {
+            tenant_mismatch("SuperOffice's tokens are not of one tenant and its known database")
+        }
+        SignInError::TooManyPending => too_many_sign_ins(),
+        SignInError::TenantReadOnly => read_only(),
+        SignInError::TenantUnusable(_) => tenant_unusable(),
+        SignInError::Throttled { retry_after } => throttled(*retry_after),
+        SignInError::Unavailable { cause: _, retry_after } => upstream_unavailable(*retry_after),
+        SignInError::CircuitOpen { retry_after } => circuit_open(*retry_after),
+        SignInError::StoreUnavailable { cause: _, retry_after } => store_unavailable(*retry_after),
+        SignInError::Overloaded => too_many(),
+        SignInError::Internal(_) => internal(),
+    }
+}
+
 fn store(error: &StoreError) -> Refusal {
     match error {
-        StoreError::ReadOnly { .. } => refuse(
-            Code::FailedPrecondition,
-            "TENANT_READ_ONLY",
-            "the tenant comes from the mounted directory",
-            Detail::Precondition("change or remove the tenant's file"),
-        ),
+        StoreError::ReadOnly { .. } => read_only(),
         StoreError::NotRegistered { .. } => ticket(&TicketError::NotRegistered),
         StoreError::InvalidToken { reason } => invalid_request(InvalidRequest::SystemUserToken(*reason)),
         StoreError::Damaged { .. }
@@ -197,8 +242,11 @@ fn store(error: &StoreError) -> Refusal {
         | StoreError::TimedOut { .. }
         | StoreError::Closed
         | StoreError::Database { .. }
+        | StoreError::Unavailable { .. }
+        | StoreError::Refused { .. }
         | StoreError::TenantsDirectory { .. } => store_unavailable(SOON),
-        StoreError::BadRecord { .. } | StoreError::TenantFile { .. } => tenant_unusable(),
+        StoreError::BadRecord { .. } | StoreError::BadGrant { .. } | StoreError::TenantFile { .. } => tenant_unusable(),
+        StoreError::TooManyPending => too_many_sign_ins(),
         // These stop a server from starting, or are faults of the code that called.
         StoreError::Url(_)
         | StoreError::Create { .. }
@@ -206,7 +254,14 @@ fn store(error: &StoreError) -> Refusal {
         | StoreError::NotADatabase { .. }
         | StoreError::ForeignDatabase { .. }
         | StoreError::NewerDatabase { .. }
+        | StoreError::IncompatibleLayout { .. }
         | StoreError::Migration { .. }
+        | StoreError::NoSealingKey
+        | StoreError::SealingKeyFile { .. }
+        | StoreError::SealingKeyAbsent { .. }
+        | StoreError::SealingKeyTwice { .. }
+        | StoreError::Seal(_)
+        | StoreError::Randomness(_)
         | StoreError::InvalidLength { .. } => internal(),
     }
 }
@@ -217,11 +272,30 @@ fn invalid_request(error: InvalidRequest) -> Refusal {
         InvalidRequest::MinValidity => ("MIN_VALIDITY_INVALID", "min_validity"),
         InvalidRequest::Fingerprint => ("FINGERPRINT_INVALID", "fingerprint"),
         InvalidRequest::RefreshToken => ("REFRESH_TOKEN_INVALID", "refresh_token"),
+        InvalidRequest::User => ("USER_INVALID", "user"),
         InvalidRequest::SystemUserToken(_) => ("SYSTEM_USER_TOKEN_INVALID", "system_user_token"),
         InvalidRequest::PageToken => ("PAGE_TOKEN_INVALID", "page_token"),
         InvalidRequest::PageSize => ("PAGE_SIZE_INVALID", "page_size"),
     };
     refuse(Code::InvalidArgument, reason, error, Detail::Field(field))
+}
+
+fn client_refused() -> Refusal {
+    refuse(
+        Code::FailedPrecondition,
+        "CLIENT_REFUSED",
+        "SuperOffice does not take the application's client id and secret",
+        Detail::Precondition("configure the client id and the client secret that are registered"),
+    )
+}
+
+fn read_only() -> Refusal {
+    refuse(
+        Code::FailedPrecondition,
+        "TENANT_READ_ONLY",
+        "the tenant comes from the mounted directory",
+        Detail::Precondition("change or remove the tenant's file"),
+    )
 }
 
 fn throttled(retry_after: Duration) -> Refusal {
@@ -231,6 +305,11 @@ fn throttled(retry_after: Duration) -> Refusal {
 fn upstream_unavailable(retry_after: Duration) -> Refusal {
     let message = "SuperOffice cannot be used at the moment";
     refuse(Code::Unavailable, "UPSTREAM_UNAVAILABLE", message, Detail::Retry(retry_after))
+}
+
+fn circuit_open(retry_after: Duration) -> Refusal {
+    let message = "SuperOffice keeps failing, so it is asked once in a while only";
+    refuse(Code::Unavailable, "UPSTREAM_CIRCUIT_OPEN", message, Detail::Retry(retry_after))
 }
 
 fn tenant_mismatch(message: &'static str) -> Refusal {
@@ -244,6 +323,11 @@ fn store_unavailable(retry_after: Duration) -> Refusal {
 
 fn too_many() -> Refusal {
     refuse(Code::ResourceExhausted, "OVERLOADED", "this replica answers as many calls as it may", Detail::Retry(SOON))
+}
+
+fn too_many_sign_ins() -> Refusal {
+    let message = "too many sign-ins wait for their users";
+    refuse(Code::ResourceExhausted, "TOO_MANY_SIGN_INS", message, Detail::Retry(SIGN_IN_PAUSE))
 }
 
 fn tenant_unusable() -> Refusal {
@@ -300,6 +384,12 @@ impl From<TicketError> for Status {
 impl From<AccessTokenError> for Status {
     fn from(error: AccessTokenError) -> Self {
         access_token(&error).caused_by(error)
+    }
+}
+
+impl From<SignInError> for Status {
+    fn from(error: SignInError) -> Self {
+        sign_in(&error).caused_by(error)
     }
 }
 

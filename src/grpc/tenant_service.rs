@@ -5,26 +5,35 @@ use tonic::{Request, Response, Status, async_trait};
 use super::convert;
 use super::layers::record_tenant;
 use super::proto::{
-    DeleteTenantRequest, DeleteTenantResponse, GetTenantRequest, GetTenantResponse, ListTenantsRequest,
-    ListTenantsResponse, PutTenantRequest, PutTenantResponse, tenant_service_server,
+    DeleteTenantRequest, DeleteTenantResponse, GetTenantRequest, GetTenantResponse, ListGrantsRequest,
+    ListGrantsResponse, ListTenantsRequest, ListTenantsResponse, PutTenantRequest, PutTenantResponse,
+    RevokeGrantRequest, RevokeGrantResponse, tenant_service_server,
 };
 use crate::clock::Clock;
-use crate::credentials::{SystemTickets, TicketError};
-use crate::store::Tenants;
+use crate::credentials::{AccessTokens, SystemTickets, TicketError};
+use crate::store::{Grants, Tenants};
 
 /// Administers tenants. What it changes holds for the next call already; other replicas and what is changed elsewhere
 /// are told by way of the store.
 #[derive(Clone, Debug)]
 pub struct TenantService {
     tenants: Arc<dyn Tenants>,
+    grants: Arc<dyn Grants>,
     tickets: SystemTickets,
+    access_tokens: AccessTokens,
     clock: Arc<dyn Clock>,
 }
 
 impl TenantService {
     /// Administers these.
-    pub fn new(tenants: Arc<dyn Tenants>, tickets: SystemTickets, clock: Arc<dyn Clock>) -> Self {
-        Self { tenants, tickets, clock }
+    pub fn new(
+        tenants: Arc<dyn Tenants>,
+        grants: Arc<dyn Grants>,
+        tickets: SystemTickets,
+        access_tokens: AccessTokens,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { tenants, grants, tickets, access_tokens, clock }
     }
 }
 
@@ -35,8 +44,11 @@ impl tenant_service_server::TenantService for TenantService {
         let system_user_token = convert::system_user_token(system_user_token)?;
         let context_identifier = convert::context_identifier(&context_identifier)?;
         record_tenant(context_identifier);
-        // What is there may be unreadable: putting the tenant sets it right, or says why it cannot.
-        let before = self.tenants.find(context_identifier).await.ok().flatten();
+        let before = match self.tenants.find(context_identifier).await {
+            Err(error) if error.is_transient() => return Err(error.into()),
+            // What is there may be unreadable: putting the tenant sets it right, or says why it cannot.
+            found => found.ok().flatten(),
+        };
         let now = self.clock.now();
         let tenant = self.tenants.put(context_identifier, system_user_token, accept_serial, now).await?;
         if before.is_some_and(|before| before.system_user_token == tenant.system_user_token) && !accept_serial {
@@ -76,6 +88,28 @@ impl tenant_service_server::TenantService for TenantService {
             return Err(TicketError::NotRegistered.into());
         }
         self.tickets.forget(context_identifier);
+        self.access_tokens.recheck(context_identifier).await;
         Ok(Response::new(DeleteTenantResponse {}))
+    }
+
+    async fn list_grants(&self, request: Request<ListGrantsRequest>) -> Result<Response<ListGrantsResponse>, Status> {
+        let ListGrantsRequest { context_identifier, page_size, page_token } = request.into_inner();
+        let context_identifier = convert::context_identifier(&context_identifier)?;
+        record_tenant(context_identifier);
+        let page_size = convert::page_size(page_size)?;
+        let after = convert::grants_page_token(&page_token)?;
+        let grants = self.grants.list(context_identifier, after.as_deref(), page_size + 1).await?;
+        Ok(Response::new(convert::grants_page(grants, page_size)))
+    }
+
+    async fn revoke_grant(
+        &self,
+        request: Request<RevokeGrantRequest>,
+    ) -> Result<Response<RevokeGrantResponse>, Status> {
+        let RevokeGrantRequest { context_identifier, user } = request.into_inner();
+        let context_identifier = convert::context_identifier(&context_identifier)?;
+        record_tenant(context_identifier);
+        self.access_tokens.revoke(context_identifier, &convert::user(user)?).await?;
+        Ok(Response::new(RevokeGrantResponse {}))
     }
 }

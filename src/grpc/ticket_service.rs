@@ -1,12 +1,14 @@
 use tonic::{Request, Response, Status, async_trait};
 
-use super::convert;
+use super::convert::{self, GrantOf};
 use super::layers::record_tenant;
+use super::proto::invalidate_system_ticket_request::Cause;
 use super::proto::{
     GetSystemTicketRequest, GetSystemTicketResponse, InvalidateSystemTicketRequest, InvalidateSystemTicketResponse,
     RefreshAccessTokenRequest, RefreshAccessTokenResponse, ticket_service_server,
 };
 use crate::credentials::{AccessTokens, SystemTickets};
+use crate::identifiers::AccessToken;
 
 /// Hands out credentials.
 #[derive(Clone, Debug)]
@@ -40,23 +42,44 @@ impl ticket_service_server::TicketService for TicketService {
         &self,
         request: Request<InvalidateSystemTicketRequest>,
     ) -> Result<Response<InvalidateSystemTicketResponse>, Status> {
-        let InvalidateSystemTicketRequest { context_identifier, fingerprint } = request.into_inner();
-        let context_identifier = convert::context_identifier(&context_identifier)?;
+        let request = request.into_inner();
+        let context_identifier = convert::context_identifier(&request.context_identifier)?;
         record_tenant(context_identifier);
-        let fingerprint = convert::fingerprint(&fingerprint)?;
-        let outcome = convert::invalidate_outcome(self.system_tickets.invalidate(context_identifier, fingerprint));
-        Ok(Response::new(InvalidateSystemTicketResponse { outcome: outcome.into() }))
+        let fingerprint = convert::fingerprint(&request.fingerprint)?;
+        let outcome = match request.cause() {
+            Cause::Misdirected => self.system_tickets.report_moved(context_identifier, fingerprint),
+            Cause::Unspecified | Cause::Refused => {
+                self.system_tickets.invalidate(context_identifier, fingerprint).await
+            }
+        };
+        let outcome = convert::invalidate_outcome(outcome).into();
+        Ok(Response::new(InvalidateSystemTicketResponse { outcome }))
     }
 
     async fn refresh_access_token(
         &self,
         request: Request<RefreshAccessTokenRequest>,
     ) -> Result<Response<RefreshAccessTokenResponse>, Status> {
-        let RefreshAccessTokenRequest { context_identifier, refresh_token } = request.into_inner();
+        let RefreshAccessTokenRequest { context_identifier, refresh_token, user, refused_access_token } =
+            request.into_inner();
+        let refused = (!refused_access_token.is_empty()).then(|| AccessToken::new(refused_access_token));
         let context_identifier = convert::context_identifier(&context_identifier)?;
         record_tenant(context_identifier);
-        let refresh_token = convert::refresh_token(refresh_token)?;
-        let answer = self.access_tokens.refresh(context_identifier, refresh_token).await?;
+        let tokens = &self.access_tokens;
+        let answer = match convert::grant_of(refresh_token, user)? {
+            GrantOf::Caller(refresh_token) => {
+                if let Some(refused) = refused {
+                    tokens.note_refused(context_identifier, &refresh_token, &refused);
+                }
+                tokens.refresh(context_identifier, refresh_token).await?
+            }
+            GrantOf::User(user) => {
+                if let Some(refused) = refused {
+                    tokens.note_refused_of_user(context_identifier, &user, &refused);
+                }
+                tokens.of_user(context_identifier, &user).await?
+            }
+        };
         Ok(Response::new(convert::access_token(&answer)))
     }
 }

@@ -18,10 +18,10 @@ use tower::Service;
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span};
 
-use super::log_pace::LogPace;
 use crate::clock::Clock;
 use crate::grpc::{FILE_DESCRIPTOR_SETS, status};
 use crate::identifiers::ContextIdentifier;
+use crate::log_pace::LogPace;
 
 /// A path that is no method of ours. Whatever it says stays out of names and labels.
 const OTHER: &str = "_OTHER";
@@ -347,6 +347,6 @@ mod tests {
         ] {
             assert!(methods.contains(known), "{known} in {methods:?}");
         }
-        assert_eq!(methods.len(), 3 + 4 + 2 + 2, "{methods:?}");
+        assert_eq!(methods.len(), 3 + 2 + 6 + 2 + 2, "{methods:?}");
     }
 }

@@ -9,10 +9,11 @@ use crate::superoffice::TenantState;
 const CANARY: &str = "canary-3f9a61c2";
 
 fn every_status() -> Vec<Status> {
-    [from_both_services(), from_ticket_service(), from_tenant_service()].concat()
+    [from_every_service(), of_a_tenant(), from_ticket_service(), from_authorization_service(), from_tenant_service()]
+        .concat()
 }
 
-fn from_both_services() -> Vec<Status> {
+fn from_every_service() -> Vec<Status> {
     vec![
         overloaded(),
         deadline_exceeded(),
@@ -20,7 +21,42 @@ fn from_both_services() -> Vec<Status> {
         in_our_words(&Status::internal("")).unwrap(),
         in_our_words(&Status::out_of_range("")).unwrap(),
         in_our_words(&Status::unimplemented("")).unwrap(),
-        InvalidRequest::ContextIdentifier(ContextIdentifierError::Malformed).into(),
+        TicketError::Internal(CANARY.to_owned()).into(),
+    ]
+}
+
+fn of_a_tenant() -> Vec<Status> {
+    vec![InvalidRequest::ContextIdentifier(ContextIdentifierError::Malformed).into()]
+}
+
+fn from_authorization_service() -> Vec<Status> {
+    let (canary, retry_after) = (CANARY.to_owned(), Duration::from_secs(7));
+    vec![
+        SignInError::Unknown.into(),
+        SignInError::OtherBrowser.into(),
+        SignInError::WrongTenant.into(),
+        SignInError::WrongUser.into(),
+        SignInError::NoSystemUserToken.into(),
+        SignInError::CodeRefused.into(),
+        SignInError::CodeInvalid.into(),
+        SignInError::Authorization(AuthorizeErrorCode::Revoked).into(),
+        SignInError::Authorization(AuthorizeErrorCode::Expired).into(),
+        SignInError::Authorization(AuthorizeErrorCode::Denied).into(),
+        SignInError::Authorization(AuthorizeErrorCode::NeedsReapproval).into(),
+        SignInError::ClientRefused(canary.clone()).into(),
+        SignInError::TokenInvalid(CANARY).into(),
+        SignInError::TenantMismatch(CANARY).into(),
+        SignInError::RedirectUriNotAllowed.into(),
+        SignInError::LoginHintInvalid.into(),
+        SignInError::TooManyPending.into(),
+        SignInError::TenantReadOnly.into(),
+        SignInError::TenantUnusable(canary.clone()).into(),
+        SignInError::Throttled { retry_after }.into(),
+        SignInError::Unavailable { cause: canary.clone(), retry_after }.into(),
+        SignInError::CircuitOpen { retry_after }.into(),
+        SignInError::StoreUnavailable { cause: canary.clone(), retry_after }.into(),
+        SignInError::Overloaded.into(),
+        SignInError::Internal(canary).into(),
     ]
 }
 
@@ -41,6 +77,8 @@ fn from_ticket_service() -> Vec<Status> {
         TicketError::TenantMaintenance { retry_after }.into(),
         TicketError::Throttled { retry_after }.into(),
         TicketError::Unavailable { cause: canary.clone(), retry_after }.into(),
+        TicketError::CircuitOpen { retry_after }.into(),
+        TicketError::HeldElsewhere { retry_after }.into(),
         TicketError::TokenInvalid(JwtRejection::UnknownKey).into(),
         TicketError::TenantMismatch(JwtRejection::ContextIdentifierMismatch).into(),
         TicketError::CacheFull { retry_after }.into(),
@@ -49,15 +87,26 @@ fn from_ticket_service() -> Vec<Status> {
         TicketError::Overloaded.into(),
         TicketError::Internal(canary.clone()).into(),
         AccessTokenError::RefreshTokenRefused.into(),
+        AccessTokenError::Authorization(AuthorizeErrorCode::Revoked).into(),
+        AccessTokenError::Authorization(AuthorizeErrorCode::Expired).into(),
+        AccessTokenError::Authorization(AuthorizeErrorCode::Denied).into(),
+        AccessTokenError::Authorization(AuthorizeErrorCode::NeedsReapproval).into(),
+        AccessTokenError::GrantNotKept.into(),
+        AccessTokenError::GrantRevoked.into(),
+        AccessTokenError::TenantNotRegistered.into(),
+        AccessTokenError::StoreUnavailable { cause: canary.clone(), retry_after }.into(),
+        AccessTokenError::GrantUnusable(canary.clone()).into(),
         AccessTokenError::ClientRefused(canary.clone()).into(),
         AccessTokenError::Throttled { retry_after }.into(),
         AccessTokenError::Unavailable { cause: canary.clone(), retry_after }.into(),
+        AccessTokenError::CircuitOpen { retry_after }.into(),
         AccessTokenError::TenantMismatch.into(),
         AccessTokenError::Overloaded.into(),
         AccessTokenError::Internal(canary).into(),
         InvalidRequest::MinValidity.into(),
         InvalidRequest::Fingerprint.into(),
         InvalidRequest::RefreshToken.into(),
+        InvalidRequest::User.into(),
     ]
 }
 
@@ -70,6 +119,17 @@ fn from_tenant_service() -> Vec<Status> {
         StoreError::TimedOut { path: CANARY.into() }.into(),
         StoreError::TenantFile { path: CANARY.into(), problem: TenantFileProblem::NotUtf8 }.into(),
         StoreError::Url(CANARY).into(),
+        StoreError::BadGrant { context_identifier, problem: CANARY }.into(),
+        AccessTokenError::GrantNotKept.into(),
+        AccessTokenError::ClientRefused(CANARY.to_owned()).into(),
+        AccessTokenError::Authorization(AuthorizeErrorCode::Revoked).into(),
+        AccessTokenError::Authorization(AuthorizeErrorCode::Expired).into(),
+        AccessTokenError::Authorization(AuthorizeErrorCode::Denied).into(),
+        AccessTokenError::Authorization(AuthorizeErrorCode::NeedsReapproval).into(),
+        AccessTokenError::CircuitOpen { retry_after: Duration::from_secs(7) }.into(),
+        AccessTokenError::Unavailable { cause: CANARY.to_owned(), retry_after: Duration::from_secs(7) }.into(),
+        AccessTokenError::Throttled { retry_after: Duration::from_secs(7) }.into(),
+        InvalidRequest::User.into(),
         InvalidRequest::SystemUserToken(TokenProblem::Dot).into(),
         InvalidRequest::PageToken.into(),
         InvalidRequest::PageSize.into(),
@@ -85,14 +145,16 @@ fn reason(status: &Status) -> String {
 #[test]
 fn what_is_answered_and_what_the_proto_promises_are_the_same() {
     let of_tickets = include_str!("../../../proto/superoffice/ticket/v1/ticket_service.proto");
+    let of_authorization = include_str!("../../../proto/superoffice/ticket/v1/authorization_service.proto");
     let of_tenants = include_str!("../../../proto/superoffice/ticket/v1/tenant_service.proto");
     assert_eq!(answered(from_ticket_service()), documented(of_tickets), "ticket_service.proto");
+    assert_eq!(answered(from_authorization_service()), documented(of_authorization), "authorization_service.proto");
     assert_eq!(answered(from_tenant_service()), documented(of_tenants), "tenant_service.proto");
 }
 
-/// The codes and reasons of these statuses and of those that both services answer.
+/// The codes and reasons of these statuses and of those that every service answers.
 fn answered(statuses: Vec<Status>) -> BTreeSet<(String, String)> {
-    let statuses = statuses.into_iter().chain(from_both_services());
+    let statuses = statuses.into_iter().chain(from_every_service()).chain(of_a_tenant());
     statuses.map(|status| (crate::grpc::layers::code_name(status.code()).to_owned(), reason(&status))).collect()
 }
 
