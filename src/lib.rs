@@ -3,9 +3,10 @@
 //! The house, from the door to the cellar; a module may import those below it on its line, and never one above:
 //!
 //! ```text
-//! main ─ cli ─ server ─┬─ grpc ── credentials ─┬─ superoffice ─┬─ crypto ─┬─ identifiers
-//!                      └─ config (Settings)    └─ store ───────┘          ├─ clock
-//!              telemetry (nothing of ours)                                └─ random
+//! main ─ cli ─ server ─┬─ grpc ─┬─ credentials ─┬─ superoffice ─┬─ crypto ─┬─ identifiers
+//!                      ├─ http ─┘               └─ store ───────┘          ├─ clock
+//!                      └─ config (Settings)                                └─ random
+//!              telemetry (nothing of ours), log_pace (clock)
 //! ```
 //!
 //! A call's way: `server` accepts the connection, `grpc` parses the request, `credentials` answers from memory or starts
@@ -18,7 +19,9 @@ pub mod config;
 pub mod credentials;
 pub mod crypto;
 pub mod grpc;
+pub mod http;
 pub mod identifiers;
+pub mod log_pace;
 pub mod random;
 pub mod server;
 pub mod store;

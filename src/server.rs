@@ -3,13 +3,17 @@
 mod connection;
 mod drain;
 mod health;
+mod lifetime;
 mod listener;
+mod opening;
+mod pages;
 mod per_ip;
 mod preface;
 mod settings;
 mod signals;
 mod stop;
 mod tasks;
+mod use_cases;
 #[cfg(test)]
 mod wire_tests;
 
@@ -20,27 +24,28 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tower::util::BoxCloneSyncService;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::connection::Connections;
 use self::drain::Steps;
 use self::health::Health;
+use self::lifetime::Lifetime;
 use self::listener::Caps;
+use self::pages::Pages;
 use self::stop::Phases;
 use self::tasks::Tasks;
+use self::use_cases::UseCases;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::credentials::{AccessTokens, Exchange, SystemTickets};
-use crate::crypto::{Fingerprinter, KeyedHasher, RandomnessError};
-use crate::grpc::{self, TenantService, TicketService, layers};
-use crate::identifiers::ContextIdentifier;
+use crate::credentials::KeptGrants;
+use crate::crypto::{Fingerprinter, RandomnessError};
+use crate::grpc::{self, layers};
+use crate::http::Onboarding;
 use crate::random::{Random, SystemRandom};
 use crate::store::{Store, StoreError};
 use crate::superoffice::{SetupError, SuperOffice};
@@ -51,6 +56,9 @@ pub use self::stop::Stop;
 
 /// A probe asks and is done: so old, a connection to the health port only takes the place of another.
 const PROBE_AGE: Duration = Duration::from_secs(15);
+
+/// How long a drained server waits for what its callers no longer wait for.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running server. Dropped, it stops at once.
 #[derive(Debug)]
@@ -68,6 +76,8 @@ pub struct Addresses {
     pub grpc: SocketAddr,
     /// Kubelets ask here.
     pub health: SocketAddr,
+    /// Browsers come here, if there are pages.
+    pub http: Option<SocketAddr>,
 }
 
 /// What a server takes from its process, so that a test can hand it something else.
@@ -136,73 +146,72 @@ impl Server {
 
     /// Starts a server. Health answers as soon as its address is bound, and says ready when calls can be answered.
     pub async fn bind_with(config: Config, process: Process) -> Result<Self, BindError> {
-        let Config { superoffice, signing_keys, tickets, store, server: settings, telemetry: _ } = config;
-        let Process { clock, random } = process;
-        if !settings.address.ip().is_loopback() {
-            return Err(BindError::NotLoopback { address: settings.address });
-        }
+        let Config { mut superoffice, signing_keys, tickets, store, server: settings, http, telemetry: _ } = config;
+        let Process { clock, random } = process.clone();
+        check_loopback(settings.address)?;
         let (grpc_listener, grpc_address) = listen("server.address", settings.address).await?;
         let (health_listener, health_address) = listen("server.health_address", settings.health_address).await?;
+        let pages = Pages::bind(http).await?;
+        let http_address = pages.as_ref().map(|pages| pages.address);
+        superoffice.redirect_uris.extend(pages.as_ref().map(|pages| pages.settings.public_url.redirect_uri()));
 
         let stop = Stop::default();
         let abort_on_drop = stop.abort_on_drop();
         let mut tasks = Tasks::default();
         let limits = layers::Limits { max_calls: settings.max_calls, request_timeout: settings.request_timeout };
-        let connections = |routes: Routes, max_age, phases: Phases| Connections {
-            calls: layers::around(BoxCloneSyncService::new(routes.prepare()), limits, Arc::clone(&clock)),
-            max_calls: settings.max_calls_per_connection,
+        let lifetime = |max_age, phases: Phases| Lifetime {
             max_age,
             phases,
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
         };
+        let connections = |routes: Routes, lifetime| Connections {
+            calls: layers::around(BoxCloneSyncService::new(routes.prepare()), limits, Arc::clone(&clock)),
+            max_calls: settings.max_calls_per_connection,
+            lifetime,
+        };
 
         let health = Health::new().await;
         let probe_age = settings.max_connection_age.min(PROBE_AGE);
-        let probes = connections(Routes::new(health.for_kubelets()), probe_age, stop.phases());
+        let probes = connections(Routes::new(health.for_kubelets()), lifetime(probe_age, stop.phases()));
         let caps = Caps { connections: settings.max_connections, per_ip: settings.max_connections_per_ip };
         let serving = listener::serve(health_listener, caps, probes, TaskTracker::new());
         tasks.spawn("health listener", serving);
 
-        let store = Store::open(&store, Arc::clone(&clock)).await?;
-        let tenants = Arc::clone(&store.tenants);
+        let store = opening::open_store(&store, &clock, &*random).await?;
         let fingerprinter = Fingerprinter::new(&superoffice.client_secret);
-        let superoffice = Arc::new(SuperOffice::new(superoffice, Arc::clone(&clock), Arc::clone(&random))?);
-        let exchange = Exchange::new(
-            tickets.clone(),
-            Arc::clone(&superoffice),
-            Arc::clone(&tenants),
-            signing_keys,
-            fingerprinter,
-            Arc::clone(&clock),
-            Arc::clone(&random),
-        );
-        let hasher = KeyedHasher::random()?;
-        let access_tokens = AccessTokens::new(&tickets, superoffice, hasher, Arc::clone(&clock), Arc::clone(&random));
-        let system_tickets = SystemTickets::new(tickets, exchange, Arc::clone(&clock), Arc::clone(&random));
-        tasks.spawn("renewal of tickets", system_tickets.clone().run_renewals());
-        tasks.spawn("watch over the store", store.watch_ended());
-        tasks.spawn("watch over changed tenants", forget_changed(store.changes(), system_tickets.clone()));
+        let superoffice = SuperOffice::new(superoffice, Arc::clone(&clock), Arc::clone(&random))?;
+        let superoffice = Arc::new(superoffice.with_room_for(tickets.capacity));
+        let use_cases = UseCases::new(&tickets, &superoffice, &store, signing_keys, fingerprinter, &process)?;
+        use_cases.spawn(&mut tasks, &store);
 
-        let tenant_service = TenantService::new(tenants, system_tickets.clone(), Arc::clone(&clock));
-        let ticket_service = TicketService::new(system_tickets, access_tokens);
-        let mut routes = grpc::routes(ticket_service, tenant_service).add_service(health.for_callers());
+        let mut routes = use_cases.routes(&store, &process).add_service(health.for_callers());
         if settings.reflection {
             routes = with_reflection(routes)?;
         }
         let phases = stop.phases();
         let open = TaskTracker::new();
-        let callers = connections(routes, settings.max_connection_age, phases.clone());
+        let lifetime = lifetime(settings.max_connection_age, phases.clone());
+        let callers = connections(routes, lifetime.clone());
         // All callers have the loopback interface's address.
         let caps = Caps { connections: settings.max_connections, per_ip: 0 };
         let serving = listener::serve(grpc_listener, caps, callers, open.clone());
         tasks.spawn("listener", serving);
+        if let Some(pages) = pages {
+            let onboarding = Onboarding {
+                sign_ins: use_cases.sign_ins,
+                public_url: pages.settings.public_url.clone(),
+                issuer: superoffice.issuer().to_owned(),
+            };
+            tasks.spawn("pages", pages.serve(onboarding, use_cases.notices, lifetime, open.clone()));
+        }
 
         health.ready().await;
-        let addresses = Addresses { grpc: grpc_address, health: health_address };
-        info!(address = %addresses.grpc, health_address = %addresses.health, "serving");
+        let addresses = Addresses { grpc: grpc_address, health: health_address, http: http_address };
+        info!(address = %addresses.grpc, health_address = %addresses.health, http_address = ?addresses.http, "serving");
         let steps = Steps { delay: settings.drain_delay, timeout: settings.drain_timeout };
-        let parts = Parts { tasks, health, phases, open, store, steps, clock };
+        let kept_grants = use_cases.kept_grants;
+        let parts = Parts { tasks, health, phases, open, kept_grants, store, steps, clock };
         let running = tokio::spawn(run(parts, stop.clone()));
         Ok(Self { addresses, stop, running, _abort_on_drop: abort_on_drop })
     }
@@ -247,6 +256,7 @@ struct Parts {
     phases: Phases,
     /// The connections of callers.
     open: TaskTracker,
+    kept_grants: KeptGrants,
     store: Store,
     steps: Steps,
     clock: Arc<dyn Clock>,
@@ -254,7 +264,7 @@ struct Parts {
 
 /// Runs until the server is asked to stop or a part of it ends, then drains; an abort ends either.
 async fn run(parts: Parts, stop: Stop) -> Result<(), ServeError> {
-    let Parts { mut tasks, health, phases, open, store, steps, clock } = parts;
+    let Parts { mut tasks, health, phases, open, kept_grants, store, steps, clock } = parts;
     let run_and_drain = async {
         let end = tokio::select! {
             () = stop.asked() => Ok(()),
@@ -264,6 +274,11 @@ async fn run(parts: Parts, stop: Stop) -> Result<(), ServeError> {
             error!(%error, "a part of the server has ended");
         }
         drain::drain(steps, &health, &phases, &open, &*clock).await;
+        // What callers no longer wait for may have a refresh token to store.
+        tokio::select! {
+            () = kept_grants.settled() => {}
+            () = clock.sleep(SETTLE_LIMIT) => warn!("what was under way at SuperOffice is given up"),
+        }
         end
     };
     let end = tokio::select! {
@@ -276,6 +291,10 @@ async fn run(parts: Parts, stop: Stop) -> Result<(), ServeError> {
     open.wait().await;
     store.close().await;
     end
+}
+
+fn check_loopback(address: SocketAddr) -> Result<(), BindError> {
+    if address.ip().is_loopback() { Ok(()) } else { Err(BindError::NotLoopback { address }) }
 }
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
@@ -293,16 +312,4 @@ fn with_reflection(routes: Routes) -> Result<Routes, tonic_reflection::server::E
     Ok(routes
         .add_service(builder().build_v1()?.max_decoding_message_size(grpc::MAX_MESSAGE))
         .add_service(builder().build_v1alpha()?.max_decoding_message_size(grpc::MAX_MESSAGE)))
-}
-
-/// Drops what is kept about tenants whose system user token changed or that went away.
-async fn forget_changed(mut changes: Receiver<ContextIdentifier>, tickets: SystemTickets) {
-    loop {
-        match changes.recv().await {
-            Ok(context_identifier) => tickets.forget(context_identifier),
-            // More changed at once than the channel holds, and which is lost.
-            Err(RecvError::Lagged(_)) => tickets.forget_all(),
-            Err(RecvError::Closed) => return,
-        }
-    }
 }

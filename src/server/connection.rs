@@ -1,5 +1,4 @@
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,24 +9,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower::ServiceExt;
 use tracing::debug;
 
+use super::lifetime::{Activity, Lifetime};
+use super::listener::Serve;
 use super::preface;
-use super::stop::Phases;
 use crate::clock::Clock;
 use crate::grpc::{Calls, layers};
-use crate::random::Random;
 
 /// A peer has this long to say that it speaks HTTP/2.
 const PREFACE_DEADLINE: Duration = Duration::from_secs(5);
-/// A connection that was asked to close is cut after this.
-const CLOSE_DEADLINE: Duration = Duration::from_mins(1);
-/// A connection that was asked to close and has no call under way is cut after this: its peer does not answer. A live
-/// one closes within a round trip.
-const SILENCE: Duration = Duration::from_secs(2);
 /// A peer that has not read an answer so long after it was there is cut: the answer and the call's place are its only
 /// use of us. (hyper offers no way to give up one answer that its peer does not read.)
 const READ_DEADLINE: Duration = Duration::from_secs(30);
@@ -43,34 +36,30 @@ const MAX_FRAME: u32 = 16 * 1024;
 const STREAM_WINDOW: u32 = 65_535;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// What the connections of one listener have in common.
+/// What the connections of callers and of kubelets have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pub(super) calls: Calls,
     pub(super) max_calls: u32,
-    pub(super) max_age: Duration,
-    pub(super) phases: Phases,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) random: Arc<dyn Random>,
+    pub(super) lifetime: Lifetime,
+}
+
+impl Serve for Connections {
+    async fn serve(self, socket: TcpStream) {
+        self.lifetime.until_cut(self.serve_until_closed(socket)).await;
+    }
+
+    fn lifetime(&self) -> &Lifetime {
+        &self.lifetime
+    }
 }
 
 impl Connections {
-    /// Serves one connection until its peer leaves, it is too old or the server stops. Nothing a peer does, or leaves
-    /// undone, makes it last longer.
-    pub(super) async fn serve(self, socket: TcpStream) {
-        let phases = self.phases.clone();
-        tokio::select! {
-            biased;
-            () = phases.cut.cancelled() => {}
-            () = self.serve_until_closed(socket) => {}
-        }
-    }
-
-    async fn serve_until_closed(self, socket: TcpStream) {
+    async fn serve_until_closed(&self, socket: TcpStream) {
         let stream = tokio::select! {
             biased;
-            () = self.phases.closing.cancelled() => return,
-            () = self.clock.sleep(PREFACE_DEADLINE) => return,
+            () = self.lifetime.phases.closing.cancelled() => return,
+            () = self.lifetime.clock.sleep(PREFACE_DEADLINE) => return,
             stream = preface::read(socket) => stream,
         };
         match stream {
@@ -79,43 +68,12 @@ impl Connections {
         }
     }
 
-    async fn serve_http2(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin) {
-        let (under_way, unread) = (TaskTracker::new(), CancellationToken::new());
-        let answers = Answers {
-            calls: self.calls.clone(),
-            clock: Arc::clone(&self.clock),
-            under_way: under_way.clone(),
-            unread: unread.clone(),
-        };
+    async fn serve_http2(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let activity = Activity::default();
+        let answers =
+            Answers { calls: self.calls.clone(), clock: Arc::clone(&self.lifetime.clock), activity: activity.clone() };
         let service = service_fn(move |request| answers.clone().answer(request));
-        let mut connection = pin!(self.http2().serve_connection(TokioIo::new(stream), service));
-
-        let age = self.random.between(self.max_age.mul_f64(0.9), self.max_age.mul_f64(1.1));
-        tokio::select! {
-            end = connection.as_mut() => return log_end(end),
-            () = unread.cancelled() => return debug!("connection cut: the peer does not read its answers"),
-            () = self.phases.closing.cancelled() => {}
-            () = self.clock.sleep(age) => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        tokio::select! {
-            end = connection.as_mut() => log_end(end),
-            () = self.clock.sleep(CLOSE_DEADLINE) => debug!("connection cut: calls did not end in time"),
-            () = unread.cancelled() => debug!("connection cut: the peer does not read its answers"),
-            () = self.silent(&under_way) => debug!("connection cut: the peer does not answer"),
-        }
-    }
-
-    /// Ends when no call is under way, and none begins for a while.
-    async fn silent(&self, under_way: &TaskTracker) {
-        under_way.close();
-        loop {
-            under_way.wait().await;
-            self.clock.sleep(SILENCE).await;
-            if under_way.is_empty() {
-                return;
-            }
-        }
+        self.lifetime.see_through(self.http2().serve_connection(TokioIo::new(stream), service), &activity).await;
     }
 
     fn http2(&self) -> http2::Builder<TokioExecutor> {
@@ -140,15 +98,12 @@ impl Connections {
 struct Answers {
     calls: Calls,
     clock: Arc<dyn Clock>,
-    /// Calls whose answers are not sent yet.
-    under_way: TaskTracker,
-    /// An answer was not read in time.
-    unread: CancellationToken,
+    activity: Activity,
 }
 
 impl Answers {
     async fn answer(self, request: http::Request<Incoming>) -> Result<http::Response<Body>, Infallible> {
-        let token = self.under_way.token();
+        let token = self.activity.under_way.token();
         let is_stream = layers::is_stream(request.uri().path());
         let response = self.calls.oneshot(request.map(Body::new)).await?;
         let is_sent = response.body().is_end_stream();
@@ -158,16 +113,10 @@ impl Answers {
             tokio::spawn(async move {
                 tokio::select! {
                     () = sent.cancelled() => {}
-                    () = late => self.unread.cancel(),
+                    () = late => self.activity.unread.cancel(),
                 }
             });
         }
         Ok(response.map(|body| layers::held_by_body(body, (token, sent.drop_guard()))))
-    }
-}
-
-fn log_end(end: hyper::Result<()>) {
-    if let Err(error) = end {
-        debug!(%error, "connection ended");
     }
 }

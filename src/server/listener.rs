@@ -9,9 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::connection::Connections;
+use super::lifetime::Lifetime;
 use super::per_ip::PerIp;
-use crate::grpc::layers::LogPace;
+use crate::log_pace::LogPace;
 
 /// How long to wait after a failed accept: doubled from one to the other. Without it, exhausted file descriptors burn a
 /// core.
@@ -30,6 +30,14 @@ impl Accept for TcpListener {
     }
 }
 
+/// What is done with the connections of one listener.
+pub(super) trait Serve: Clone + Send + Sync + 'static {
+    /// Serves one connection until it has ended.
+    fn serve(self, socket: TcpStream) -> impl Future<Output = ()> + Send;
+    /// How long they last, and by which clock.
+    fn lifetime(&self) -> &Lifetime;
+}
+
 /// How many connections a listener has at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caps {
@@ -40,11 +48,11 @@ pub(super) struct Caps {
 }
 
 /// Accepts connections, within the caps, until the listener is closed. Each is served by a task of `serving`.
-pub(super) async fn serve(listener: impl Accept, caps: Caps, connections: Connections, serving: TaskTracker) {
+pub(super) async fn serve(listener: impl Accept, caps: Caps, connections: impl Serve, serving: TaskTracker) {
     let places = Arc::new(Semaphore::new(caps.connections.min(Semaphore::MAX_PERMITS)));
     let per_ip = PerIp::new(caps.per_ip);
-    let pace = LogPace::new(Arc::clone(&connections.clock));
-    let closing = connections.phases.closing.clone();
+    let Lifetime { phases, clock, .. } = connections.lifetime().clone();
+    let (pace, closing) = (LogPace::new(Arc::clone(&clock)), phases.closing);
     let mut pause = SHORTEST_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -72,7 +80,7 @@ pub(super) async fn serve(listener: impl Accept, caps: Caps, connections: Connec
                 warn!(%error, ?pause, "no connection can be accepted");
                 tokio::select! {
                     () = closing.cancelled() => return,
-                    () = connections.clock.sleep(pause) => {}
+                    () = clock.sleep(pause) => {}
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -10,7 +10,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 ///
 /// hyper waits for a preface without end, and its graceful shutdown waits with it. A connection is handed to hyper only
 /// once it has spoken; before, the caller of this function can drop it at any moment.
-pub(super) async fn read(socket: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin> {
+pub(super) async fn read(socket: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
     let (mut reader, writer) = socket.into_split();
     let mut preface = [0; PREFACE.len()];
     reader.read_exact(&mut preface).await?;

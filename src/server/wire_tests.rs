@@ -24,6 +24,7 @@ use tower::util::BoxCloneSyncService;
 use super::connection::Connections;
 use super::drain::{Steps, drain};
 use super::health::Health;
+use super::lifetime::Lifetime;
 use super::listener::{self, Accept, Caps};
 use super::settings::Settings;
 use super::stop::{Phases, Stop};
@@ -377,10 +378,12 @@ impl Rig {
         let connections = Connections {
             calls: layers::around(handler, limits, Arc::new(clock.clone())),
             max_calls: settings.max_calls_per_connection,
-            max_age: settings.max_connection_age,
-            phases: phases.clone(),
-            clock: Arc::new(clock.clone()),
-            random: Arc::new(SeededRandom::new(7)),
+            lifetime: Lifetime {
+                max_age: settings.max_connection_age,
+                phases: phases.clone(),
+                clock: Arc::new(clock.clone()),
+                random: Arc::new(SeededRandom::new(7)),
+            },
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();

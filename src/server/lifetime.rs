@@ -1,0 +1,87 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::server::graceful::GracefulConnection;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use super::stop::Phases;
+use crate::clock::Clock;
+use crate::random::Random;
+
+/// A connection that was asked to close is cut after this.
+const CLOSE_DEADLINE: Duration = Duration::from_mins(1);
+/// A connection that was asked to close and has no call under way is cut after this: its peer does not answer. A live
+/// one closes within a round trip.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// How long the connections of one listener last.
+#[derive(Clone, Debug)]
+pub(super) struct Lifetime {
+    pub(super) max_age: Duration,
+    pub(super) phases: Phases,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+}
+
+/// What goes on on one connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Activity {
+    /// Calls that are not answered yet.
+    pub(super) under_way: TaskTracker,
+    /// An answer was not read in time.
+    pub(super) unread: CancellationToken,
+}
+
+impl Lifetime {
+    /// Runs until the server cuts its connections.
+    pub(super) async fn until_cut(&self, serving: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = self.phases.cut.cancelled() => {}
+            () = serving => {}
+        }
+    }
+
+    /// Sees a connection through until its peer leaves, or it is too old or the server stops. Nothing a peer does, or
+    /// leaves undone, makes it last longer.
+    pub(super) async fn see_through<C>(&self, connection: C, activity: &Activity)
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let mut connection = std::pin::pin!(connection);
+        let age = self.random.between(self.max_age.mul_f64(0.9), self.max_age.mul_f64(1.1));
+        tokio::select! {
+            end = connection.as_mut() => return log_end(end),
+            () = activity.unread.cancelled() => return debug!("connection cut: the peer does not read its answers"),
+            () = self.phases.closing.cancelled() => {}
+            () = self.clock.sleep(age) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            end = connection.as_mut() => log_end(end),
+            () = self.clock.sleep(CLOSE_DEADLINE) => debug!("connection cut: calls did not end in time"),
+            () = activity.unread.cancelled() => debug!("connection cut: the peer does not read its answers"),
+            () = self.silent(&activity.under_way) => debug!("connection cut: the peer does not answer"),
+        }
+    }
+
+    /// Ends when no call is under way, and none begins for a while.
+    async fn silent(&self, under_way: &TaskTracker) {
+        under_way.close();
+        loop {
+            under_way.wait().await;
+            self.clock.sleep(SILENCE).await;
+            if under_way.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+fn log_end(end: hyper::Result<()>) {
+    if let Err(error) = end {
+        debug!(%error, "connection ended");
+    }
+}
