@@ -1,6 +1,7 @@
-//! Logs to stderr and traces to a collector. This module imports nothing of ours.
+//! Logs to stderr, traces and metrics to a collector. This module imports nothing of ours.
 
 mod log_filter;
+mod metric_export;
 mod one_line;
 mod panics;
 mod trace_export;
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 pub use log_filter::{LogFilter, LogFilterError};
 pub use one_line::one_line;
+use opentelemetry::global;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use thiserror::Error;
 use tracing::{Subscriber, warn};
@@ -21,17 +25,17 @@ use url::Url;
 
 use self::one_line::OneLineWriter;
 
-/// How long the last traces may hold up the end of the process.
+/// How long the last traces and metrics may hold up the end of the process.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// What is logged and traced, how, and where to.
+/// What is logged, traced and measured, how, and where to.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// What is logged.
     pub log_filter: LogFilter,
     /// How it is written.
     pub log_format: LogFormat,
-    /// Where traces go, as OTLP over gRPC. None are made when it is absent.
+    /// Where traces and metrics go, as OTLP over gRPC. None are made when it is absent.
     pub otlp_endpoint: Option<Url>,
 }
 
@@ -67,7 +71,7 @@ impl FromStr for LogFormat {
 #[non_exhaustive]
 pub enum InitError {
     /// The exporter does not take the endpoint.
-    #[error("traces cannot be sent to the OTLP endpoint {endpoint}")]
+    #[error("traces and metrics cannot be sent to the OTLP endpoint {endpoint}")]
     Exporter {
         /// Where to.
         endpoint: Url,
@@ -79,33 +83,45 @@ pub enum InitError {
     AlreadySetUp,
 }
 
-/// Sets up logging, of panics too, and tracing when it is wanted, for the whole process. Call it within the runtime: the exporter
-/// connects there.
+/// Sets up logging, of panics too, and tracing and metrics when they are wanted, for the whole process. Call it within
+/// the runtime, since the exporters connect there, and before anything is built that measures.
 pub fn init(settings: &Settings) -> Result<Guard, InitError> {
     let (subscriber, guard) = subscriber(settings, io::stderr)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySetUp)?;
+    if let Some(metrics) = &guard.metrics {
+        global::set_meter_provider(metrics.clone());
+    }
     panics::log_panics();
     Ok(guard)
 }
 
 /// Holds what is to be flushed at the end.
 #[derive(Debug)]
-#[must_use = "the last traces are lost unless it is shut down"]
-pub struct Guard(Option<SdkTracerProvider>);
+#[must_use = "the last traces and metrics are lost unless it is shut down"]
+pub struct Guard {
+    traces: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
+}
 
 impl Guard {
-    /// Sends the last traces, for at most three seconds.
+    /// Sends the last traces and metrics, for at most three seconds.
     pub async fn shutdown(self) {
-        let Some(provider) = self.0 else { return };
-        // The SDK blocks the thread while its exporter needs the runtime: on a worker thread the two would wait for
-        // each other.
-        let flush = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_LIMIT));
-        match tokio::time::timeout(FLUSH_LIMIT, flush).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => warn!(%error, "the last traces are lost"),
-            Ok(Err(error)) => warn!(%error, "the last traces are lost"),
-            Err(_) => warn!("the last traces are lost: the collector does not answer"),
-        }
+        let traces = self.traces.map(|provider| move || provider.shutdown_with_timeout(FLUSH_LIMIT));
+        let metrics = self.metrics.map(|provider| move || provider.shutdown_with_timeout(FLUSH_LIMIT));
+        tokio::join!(flush("traces", traces), flush("metrics", metrics));
+    }
+}
+
+async fn flush(what: &'static str, shutdown: Option<impl FnOnce() -> OTelSdkResult + Send + 'static>) {
+    let Some(shutdown) = shutdown else { return };
+    // The SDK blocks the thread while its exporter needs the runtime: on a worker thread the two would wait for
+    // each other.
+    let flush = tokio::task::spawn_blocking(shutdown);
+    match tokio::time::timeout(FLUSH_LIMIT, flush).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => warn!(%error, "the last {what} are lost"),
+        Ok(Err(error)) => warn!(%error, "the last {what} are lost"),
+        Err(_) => warn!("the last {what} are lost: the collector does not answer"),
     }
 }
 
@@ -113,7 +129,8 @@ fn subscriber<W>(settings: &Settings, writer: W) -> Result<(impl Subscriber + us
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let provider = settings.otlp_endpoint.as_ref().map(trace_export::provider).transpose()?;
+    let traces = settings.otlp_endpoint.as_ref().map(trace_export::provider).transpose()?;
+    let metrics = settings.otlp_endpoint.as_ref().map(metric_export::provider).transpose()?;
     let lines = fmt::layer()
         .with_writer(OneLineWriter::new(writer))
         .with_ansi(false)
@@ -125,8 +142,8 @@ where
         }
         LogFormat::Text => lines.with_filter(settings.log_filter.filter()).boxed(),
     };
-    let subscriber = Registry::default().with(lines).with(provider.as_ref().map(trace_export::layer));
-    Ok((subscriber, Guard(provider)))
+    let subscriber = Registry::default().with(lines).with(traces.as_ref().map(trace_export::layer));
+    Ok((subscriber, Guard { traces, metrics }))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::log_filter::is_ours;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 /// How long one batch may take to send.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sends spans in batches from a thread of its own; what a collector is too slow for is dropped.
 pub(super) fn provider(endpoint: &Url) -> Result<SdkTracerProvider, InitError> {
@@ -26,11 +26,15 @@ pub(super) fn provider(endpoint: &Url) -> Result<SdkTracerProvider, InitError> {
         .with_timeout(EXPORT_TIMEOUT)
         .build()
         .map_err(|source| InitError::Exporter { endpoint: endpoint.clone(), source })?;
-    let resource = Resource::builder()
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource()).build())
+}
+
+/// Who sends.
+pub(super) fn resource() -> Resource {
+    Resource::builder()
         .with_service_name(NAME)
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+        .build()
 }
 
 /// Makes traces of our own spans; no library's span or event, which may hold anything, goes to the collector.
