@@ -3,8 +3,10 @@
 //! Every mistake is reported at once, with its key and what is expected. Reports do not repeat values: a secret that
 //! stands in the wrong place stays unseen.
 
+mod http;
 mod kind;
 mod mistake;
+mod postgres;
 mod reader;
 mod secret_file;
 mod server;
@@ -40,6 +42,8 @@ pub struct Config {
     pub store: crate::store::Settings,
     /// Where and how calls are served.
     pub server: crate::server::Settings,
+    /// Where and how pages are served, if they are.
+    pub http: Option<crate::http::Settings>,
     /// What is logged and traced.
     pub telemetry: crate::telemetry::Settings,
 }
@@ -99,11 +103,14 @@ impl Config {
 fn assemble(reader: &mut Reader) -> Checked<Config> {
     let application = superoffice::read(reader);
     let tickets = tickets::read(reader);
-    let store = store::read(reader);
+    let store =
+        store::read(reader, application.as_ref().map(|(superoffice, _)| superoffice).map_err(|recorded| *recorded));
     let server = server::read(reader);
+    let http = http::read(reader);
     let telemetry = telemetry::read(reader);
     let (superoffice, signing_keys) = application?;
-    Ok(Config { superoffice, signing_keys, tickets: tickets?, store: store?, server: server?, telemetry: telemetry? })
+    let (tickets, store, server, http, telemetry) = (tickets?, store?, server?, http?, telemetry?);
+    Ok(Config { superoffice, signing_keys, tickets, store, server, http, telemetry })
 }
 
 fn read(file: &Path) -> io::Result<String> {

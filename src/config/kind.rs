@@ -32,18 +32,23 @@ pub(super) fn path(expected: &str) -> Kind<PathBuf> {
 
 /// One path or more.
 pub(super) fn paths(expected: &str, at_most: usize) -> Kind<Vec<PathBuf>> {
-    let one = path(expected).read;
+    list(path(expected), at_most)
+}
+
+/// One value or more, each of a kind that texts are read as. In a variable commas part them.
+pub(super) fn list<T: 'static>(one: Kind<T>, at_most: usize) -> Kind<Vec<T>> {
+    let Kind { expected, read: one } = one;
     let read = move |value: &Value| {
-        let paths = match value {
+        let values = match value {
             Value::List(values) => values.iter().map(&one).collect::<Option<Vec<_>>>()?,
             Value::Variable(text) => {
-                text.split(',').map(|path| one(&Value::Text(path.trim().to_owned()))).collect::<Option<_>>()?
+                text.split(',').map(|value| one(&Value::Text(value.trim().to_owned()))).collect::<Option<_>>()?
             }
             _ => return None,
         };
-        (1..=at_most).contains(&paths.len()).then_some(paths)
+        (1..=at_most).contains(&values.len()).then_some(values)
     };
-    Kind { expected: expected.to_owned(), read: Box::new(read) }
+    Kind { expected, read: Box::new(read) }
 }
 
 /// An IP address and port.

@@ -83,6 +83,14 @@ pub enum Problem {
         /// Why.
         reason: crypto::PrivateKeyError,
     },
+    /// A file holds no usable sealing key.
+    #[error("{file} is no usable sealing key: {reason}")]
+    SealingKey {
+        /// Which.
+        file: ShownPath,
+        /// Why.
+        reason: crypto::SealingKeyError,
+    },
     /// The log filter does not parse.
     #[error(transparent)]
     LogFilter(#[from] crate::telemetry::LogFilterError),

@@ -4,7 +4,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::{Host, Url};
 
-use super::kind::{duration, number, parsed, path, paths, switch, text};
+use super::kind::{duration, list, number, parsed, path, paths, switch, text};
 use super::reader::{Checked, Reader, Section};
 use super::{Problem, ShownPath, Warning, secret_file};
 use crate::crypto::{self, PrivateKey};
@@ -12,6 +12,8 @@ use crate::identifiers::{ApplicationId, ClientSecret};
 use crate::superoffice::{ClientAuthentication, Development, ExchangeTransport, Settings};
 
 const MAX_SIGNING_KEYS: usize = 16;
+const MAX_REDIRECT_URIS: usize = 16;
+const MAX_REDIRECT_URI_LENGTH: usize = 2_048;
 
 /// The application: who it is, what it signs with, and how it speaks to SuperOffice.
 pub(super) fn read(reader: &mut Reader) -> Checked<(Settings, Vec<PrivateKey>)> {
@@ -30,6 +32,7 @@ pub(super) fn read(reader: &mut Reader) -> Checked<(Settings, Vec<PrivateKey>)> 
     let max_requests_in_flight = section.or("max_requests_in_flight", number(1..=10_000), 64);
     let exchange =
         section.or("exchange", parsed("\"rest\", \"soap\" or \"rest-then-soap\""), ExchangeTransport::default());
+    let redirect_uris = redirect_uris(&mut section);
     let development = development(&mut section);
     let settings = Settings {
         environment: environment?,
@@ -41,6 +44,7 @@ pub(super) fn read(reader: &mut Reader) -> Checked<(Settings, Vec<PrivateKey>)> 
         state_timeout: state_timeout?,
         max_requests_in_flight: max_requests_in_flight?,
         exchange: exchange?,
+        redirect_uris: redirect_uris?,
         development: development?,
     };
     Ok((settings, signing_keys?))
@@ -104,6 +108,30 @@ fn signing_key(section: &mut Section<'_>, path: &Path, passphrase: Option<&Secre
     }
 }
 
+fn redirect_uris(section: &mut Section<'_>) -> Checked<Vec<String>> {
+    let expected = "a list of the redirect URIs that are registered for the application, 1 to 16 of them, each https:// \
+        or, on a loopback host, http://, without a fragment";
+    Ok(section.optional("redirect_uris", list(text(expected, redirect_uri), MAX_REDIRECT_URIS))?.unwrap_or_default())
+}
+
+/// Kept as it is written: SuperOffice compares it letter for letter.
+fn redirect_uri(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let is_protected = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+    let is_plain = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    let is_written_so = text.len() <= MAX_REDIRECT_URI_LENGTH && text.bytes().all(|byte| byte.is_ascii_graphic());
+    (is_protected && is_plain && is_written_so && url.has_host()).then(|| text.to_owned())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 fn development(section: &mut Section<'_>) -> Checked<Option<Development>> {
     let allowed = section.or("allow_custom_base_url", switch(), false);
     let expected = "a scheme, a loopback host and a port, like \"http://127.0.0.1:8400\"";
@@ -132,15 +160,10 @@ fn check_readable(section: &mut Section<'_>, extra_ca_file: Option<&PathBuf>) {
 
 fn loopback_base_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    let is_loopback = match url.host()? {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    };
     let is_bare = url.path() == "/"
         && url.query().is_none()
         && url.fragment().is_none()
         && url.username().is_empty()
         && url.password().is_none();
-    (matches!(url.scheme(), "http" | "https") && is_loopback && is_bare).then_some(url)
+    (matches!(url.scheme(), "http" | "https") && is_loopback(&url) && is_bare).then_some(url)
 }

@@ -11,6 +11,7 @@ use super::*;
 const EXAMPLE: &str = include_str!("../../ticketd.example.toml");
 const STRONG_KEY: &[u8] = include_bytes!("../../tests/fixtures/keys/selfmade2048.pkcs8.pem");
 const WEAK_KEY: &[u8] = include_bytes!("../../tests/fixtures/keys/selfmade1024.pkcs8.pem");
+const SEALING_KEY: &[u8] = include_bytes!("../../tests/fixtures/keys/sealing.key");
 const CANARY: &str = "c4nary5ecret";
 
 /// A directory with the files that a configuration names.
@@ -21,6 +22,7 @@ impl Files {
         let files = Self(TempDir::new().unwrap());
         files.write("client-secret", b"c4nary5ecret\n");
         files.write("key.pem", STRONG_KEY);
+        files.write("sealing.key", SEALING_KEY);
         files
     }
 
@@ -38,9 +40,10 @@ impl Files {
     /// The least that works, with `more` behind it.
     fn toml(&self, more: &str) -> String {
         format!(
-            "[superoffice]\nenvironment = \"sod\"\nclient_id = \"0123456789abcdef\"\nclient_secret_file = {:?}\nsigning_key_files = [{:?}]\n[store]\nurl = {:?}\n{more}",
+            "[superoffice]\nenvironment = \"sod\"\nclient_id = \"0123456789abcdef\"\nclient_secret_file = {:?}\nsigning_key_files = [{:?}]\n[store]\nsealing_key_files = [{:?}]\nurl = {:?}\n{more}",
             self.path("client-secret"),
             self.path("key.pem"),
+            self.path("sealing.key"),
             format!("sqlite://{}", self.path("ticketd.db")),
         )
     }
@@ -63,6 +66,7 @@ fn the_example_parses_and_shows_the_defaults() {
         ("TICKETD_SUPEROFFICE_CLIENT_SECRET_FILE", files.path("client-secret")),
         ("TICKETD_SUPEROFFICE_SIGNING_KEY_FILES", files.path("key.pem")),
         ("TICKETD_STORE_URL", format!("sqlite://{}", files.path("ticketd.db"))),
+        ("TICKETD_STORE_SEALING_KEY_FILES", files.path("sealing.key")),
     ];
     let load = |text: &str| {
         let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
@@ -72,6 +76,7 @@ fn the_example_parses_and_shows_the_defaults() {
     assert_eq!(example.superoffice.client_secret.expose(), CANARY);
     assert_eq!(example.superoffice.request_timeout, Duration::from_secs(10));
     assert_eq!(example.tickets.lifetime, Duration::from_hours(6));
+    assert_eq!(example.tickets.renewal, credentials::Renewal::KeepAlive);
     assert_eq!(example.server.max_calls, 20_000);
     let short = load("[superoffice]\nenvironment = \"sod\"\nclient_id = \"0123456789abcdef0123456789abcdef\"");
     assert_eq!(format!("{example:?}"), format!("{short:?}"));
@@ -92,6 +97,35 @@ fn the_example_has_every_key_and_no_other() {
     let mut reader = Reader::new("", []).unwrap();
     assert!(assemble(&mut reader).is_err());
     assert_eq!(shown, reader.asked_for());
+}
+
+#[test]
+fn redirect_uris_are_kept_letter_for_letter_and_have_to_be_protected() {
+    let files = Files::new();
+    let load = |uris: &str| parse(&files.toml("").replace("[store]", &format!("redirect_uris = {uris}\n[store]")), &[]);
+    assert_eq!(load("[\"https://a.example/\"]").unwrap().config.superoffice.redirect_uris, ["https://a.example/"]);
+    let given = "[\"https://A.example:443/x?y=%41\", \"http://127.0.0.1:8080/in\", \"http://localhost/in\"]";
+    let kept = load(given).unwrap().config.superoffice.redirect_uris;
+    assert_eq!(format!("{kept:?}"), given);
+    for wrong in [
+        "http://a.example/",
+        "http://127.0.0.1.a.example/",
+        "javascript:alert(1)",
+        "https://a.example/#f",
+        "https://c4nary5ecret@a.example/",
+        "https://a.example/ x",
+        "https://",
+        "/signed-in",
+        "",
+        &format!("https://a.example/{}", "x".repeat(2_048)),
+    ] {
+        let error = load(&format!("[{wrong:?}]")).unwrap_err().to_string();
+        assert!(error.contains("superoffice.redirect_uris") && !error.contains(CANARY), "{wrong}: {error}");
+    }
+    assert!(load("[]").is_err() && load("\"https://a.example/\"").is_err());
+    let environment = [("TICKETD_SUPEROFFICE_REDIRECT_URIS", "https://a.example/, http://[::1]:1/in")];
+    let config = parse(&files.toml(""), &environment).unwrap().config;
+    assert_eq!(config.superoffice.redirect_uris, ["https://a.example/", "http://[::1]:1/in"]);
 }
 
 #[test]
@@ -139,44 +173,55 @@ fn each_mistake_is_named_with_its_key_and_what_is_expected() {
     let table: &[(&str, &str)] = &[
         (
             "[tickets]\nlifetime = 6",
-            "tickets.lifetime (line 9): expected a duration from \"1s\" to \"1day\", with its unit",
+            "tickets.lifetime (line 10): expected a duration from \"1s\" to \"1day\", with its unit",
         ),
-        ("[tickets]\nlifetime = \"6 lightyears\"", "tickets.lifetime (line 9): expected a duration"),
+        ("[tickets]\nlifetime = \"6 lightyears\"", "tickets.lifetime (line 10): expected a duration"),
         ("[tickets]\nlifetime = \"70m\"", "tickets.renew_before_max: must be shorter than tickets.lifetime"),
         (
             "[tickets]\nrenew_before_min = \"71m\"",
-            "tickets.renew_before_min (line 9): must not be longer than tickets.renew_before_max",
+            "tickets.renew_before_min (line 10): must not be longer than tickets.renew_before_max",
         ),
         (
             "[tickets]\nwait_before_expiry = \"40m\"",
-            "tickets.wait_before_expiry (line 9): must be shorter than tickets.renew_before_min",
+            "tickets.wait_before_expiry (line 10): must be shorter than tickets.renew_before_min",
         ),
         (
             "[tickets]\nclock_leeway = \"61s\"",
-            "tickets.clock_leeway (line 9): expected a duration from \"0s\" to \"1m\"",
+            "tickets.clock_leeway (line 10): expected a duration from \"0s\" to \"1m\"",
         ),
-        ("[tickets]\ncapacity = 0", "tickets.capacity (line 9): expected a whole number from 1 to 10000000"),
-        ("[tickets]\ncapacity = 1.5", "tickets.capacity (line 9): expected a whole number"),
-        ("[tickets]\ncapacity = 99999999999999999999", "tickets.capacity (line 9): expected a whole number"),
-        ("[tickets]\nlivetime = \"6h\"", "tickets.livetime (line 9): is unknown: did you mean tickets.lifetime?"),
-        ("[tickes]", "tickes (line 8): is unknown: did you mean [tickets]?"),
-        ("[ticket]\nlifetime = \"6h\"", "ticket.lifetime (line 9): is unknown: did you mean tickets.lifetime?"),
-        ("[server]\nreflection = \"yes\"", "server.reflection (line 9): expected true or false"),
+        ("[tickets]\ncapacity = 0", "tickets.capacity (line 10): expected a whole number from 1 to 10000000"),
+        ("[tickets]\ncapacity = 1.5", "tickets.capacity (line 10): expected a whole number"),
+        ("[tickets]\ncapacity = 99999999999999999999", "tickets.capacity (line 10): expected a whole number"),
+        ("[tickets]\nrenewal = \"never\"", "tickets.renewal (line 10): expected \"keep-alive\" or \"exchange\""),
+        ("[tickets]\nlivetime = \"6h\"", "tickets.livetime (line 10): is unknown: did you mean tickets.lifetime?"),
+        ("[tickes]", "tickes (line 9): is unknown: did you mean [tickets]?"),
+        ("[ticket]\nlifetime = \"6h\"", "ticket.lifetime (line 10): is unknown: did you mean tickets.lifetime?"),
+        ("[server]\nreflection = \"yes\"", "server.reflection (line 10): expected true or false"),
         (
             "[server]\naddress = \"localhost\"",
-            "server.address (line 9): expected an IP address and port, like \"127.0.0.1:8443\"",
+            "server.address (line 10): expected an IP address and port, like \"127.0.0.1:8443\"",
         ),
-        ("[server]\naddress = \"0.0.0.0:8443\"", "server.address (line 9): must be on the loopback interface"),
+        ("[server]\naddress = \"0.0.0.0:8443\"", "server.address (line 10): must be on the loopback interface"),
         (
             "[server]\naddress = \"[::ffff:192.0.2.1]:8443\"",
-            "server.address (line 9): must be on the loopback interface",
+            "server.address (line 10): must be on the loopback interface",
         ),
-        ("[server.tls]\nfile = 1", "server.tls (line 8): is unknown"),
-        ("[telemetry]\nlog_filter = \"ticketd=loud\"", "telemetry.log_filter (line 9): is no log filter"),
-        ("[telemetry]\nlog_format = \"xml\"", "telemetry.log_format (line 9): expected \"json\" or \"text\""),
+        ("[server.tls]\nfile = 1", "server.tls (line 9): is unknown"),
+        ("[http]\naddress = \"0.0.0.0:8085\"", "http.public_url: must be set as http.address is"),
+        ("[http]\npublic_url = \"https://a.example\"", "http.address: must be set as http.public_url is"),
+        (
+            "[http]\naddress = \"0.0.0.0:8085\"\npublic_url = \"http://tickets.example.com\"",
+            "http.public_url (line 11): expected https://, a host and perhaps a port",
+        ),
+        (
+            "[http]\naddress = \"0.0.0.0:8085\"\npublic_url = \"https://c4nary5ecret@tickets.example.com\"",
+            "http.public_url (line 11): expected https://",
+        ),
+        ("[telemetry]\nlog_filter = \"ticketd=loud\"", "telemetry.log_filter (line 10): is no log filter"),
+        ("[telemetry]\nlog_format = \"xml\"", "telemetry.log_format (line 10): expected \"json\" or \"text\""),
         (
             "[telemetry]\notlp_endpoint = \"https://c4nary5ecret@collector\"",
-            "telemetry.otlp_endpoint (line 9): expected a collector's",
+            "telemetry.otlp_endpoint (line 10): expected a collector's",
         ),
     ];
     for (more, expected) in table {
@@ -269,7 +314,8 @@ fn ten_mistakes_are_ten_reports() {
         "superoffice.connect_timeout (line 6): expected a duration",
         "tickets.capacity (line 9): expected a whole number",
         "tickets.renew_before_max: must be shorter than tickets.lifetime",
-        "store.url (line 11): expected \"sqlite://PATH\"",
+        "store.url (line 11): a password does not belong in a URL: name its file in store.password_file",
+        "store.sealing_key_files: is missing: expected a list of paths of sealing key files",
         "telemetry.log_format (TICKETD_TELEMETRY_LOG_FORMAT): expected \"json\" or \"text\"",
         "server.adress (line 13): is unknown: did you mean server.address?",
         "superoffice.client_secret (line 4): a secret is read from a file only",
@@ -311,7 +357,45 @@ fn a_custom_base_url_needs_the_switch() {
 }
 
 #[test]
+fn pages_are_served_where_the_address_and_the_public_url_say() {
+    let files = Files::new();
+    assert!(parse(&files.toml("[http]"), &[]).unwrap().config.http.is_none());
+    let address = ("TICKETD_HTTP_ADDRESS", "0.0.0.0:8085");
+    let public_url = ("TICKETD_HTTP_PUBLIC_URL", "https://tickets.example.com/");
+    let pages = parse(&files.toml("[http]\nmax_connections = 9"), &[address, public_url]).unwrap().config.http.unwrap();
+    assert_eq!(pages.address, SocketAddr::from(([0, 0, 0, 0], 8085)));
+    assert_eq!(pages.public_url.redirect_uri(), "https://tickets.example.com/onboarding/callback");
+    assert_eq!((pages.max_connections, pages.request_timeout), (9, Duration::from_secs(30)));
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Path::new("/nonexistent/ticketd.toml"), []).unwrap_err();
     assert!(error.to_string().starts_with("the configuration /nonexistent/ticketd.toml cannot be read: "), "{error}");
+}
+
+#[test]
+fn a_postgresql_database_has_its_password_in_a_file() {
+    let files = Files::new();
+    let password = files.write("password", b"c4nary5ecret\n");
+    let sealing_key = files.toml("").lines().find(|line| line.starts_with("sealing_key_files")).unwrap().to_owned();
+    let with_url = |url: &str, more: &str| {
+        let text = files.toml("");
+        let (before, _) = text.split_once("[store]").unwrap();
+        format!("{before}[store]\n{sealing_key}\nurl = {url:?}\n{more}")
+    };
+    let more = format!("password_file = {password:?}\nsession_url = \"postgres://t@db:5433/t\"\nmax_connections = 3");
+    let store = parse(&with_url("postgres://t@db/t", &more), &[]).unwrap().config.store;
+    assert_eq!(store.postgres.password.as_ref().unwrap().expose(), CANARY);
+    assert_eq!(
+        (store.postgres.session_url.as_deref(), store.postgres.max_connections),
+        (Some("postgres://t@db:5433/t"), 3)
+    );
+    assert!(!format!("{store:?}").contains(CANARY));
+
+    let refused = mistakes(&with_url("postgres://t:c4nary5ecret@db/t", "session_url = \"mysql://db\""), &[]);
+    assert!(refused.iter().any(|mistake| mistake.contains("store.password_file")), "{refused:?}");
+    assert!(refused.iter().any(|mistake| mistake.starts_with("store.session_url")), "{refused:?}");
+    let refused = mistakes(&files.toml(&format!("password_file = {password:?}")), &[]);
+    assert!(refused.iter().any(|mistake| mistake.starts_with("store.password_file")), "{refused:?}");
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::kind::{duration, number};
+use super::kind::{duration, number, parsed};
 use super::reader::{Checked, Reader};
 use crate::credentials::Settings;
 
@@ -14,6 +14,7 @@ pub(super) fn read(reader: &mut Reader) -> Checked<Settings> {
     let renew_before_min = section.or("renew_before_min", window(), default.renew_before_min);
     let renew_before_max = section.or("renew_before_max", window(), default.renew_before_max);
     let wait_before_expiry = section.or("wait_before_expiry", window(), default.wait_before_expiry);
+    let renewal = section.or("renewal", parsed("\"keep-alive\" or \"exchange\""), default.renewal);
     let capacity = section.or("capacity", number(1..=10_000_000), default.capacity);
     let renewals_in_flight = section.or("renewals_in_flight", number(1..=1_000), default.renewals_in_flight);
     let budget = duration(Duration::from_millis(10)..=Duration::from_mins(5));
@@ -34,6 +35,7 @@ pub(super) fn read(reader: &mut Reader) -> Checked<Settings> {
         renew_before_min: renew_before_min?,
         renew_before_max: renew_before_max?,
         wait_before_expiry: wait_before_expiry?,
+        renewal: renewal?,
         capacity: capacity?,
         renewals_in_flight: renewals_in_flight?,
         exchange_budget: exchange_budget?,
