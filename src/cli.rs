@@ -2,6 +2,7 @@
 //! to stderr.
 
 mod arguments;
+mod call;
 mod check_config;
 mod config_file;
 mod connection;
@@ -9,6 +10,7 @@ mod console;
 mod failure;
 mod healthcheck;
 mod keys;
+mod migrate;
 mod serve;
 mod tenants;
 mod ticket;
@@ -33,8 +35,9 @@ Examples:
   ticketd serve --config ticketd.toml
   ticketd tenants put Cust12345 --token-file token.txt
   ticketd ticket get Cust12345
+  ticketd call Cust12345 GET v1/User/currentPrincipal
 
-Exit codes: 0 done, 1 failed, 64 wrong usage or configuration."
+Exit codes: 0 done, 1 failed, 64 wrong usage or configuration; `ticketd call --help` tells those of call."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -47,12 +50,16 @@ enum Command {
     Serve(serve::Serve),
     /// Check a configuration and report everything that is wrong with it.
     CheckConfig(check_config::CheckConfig),
+    /// Bring the configuration's database up to date, or fill it from an SQLite database.
+    Migrate(migrate::Migrate),
     /// Administer the tenants in the store.
     #[command(subcommand)]
     Tenants(tenants::Tenants),
     /// Use a running ticketd.
     #[command(subcommand)]
     Ticket(ticket::Ticket),
+    /// Call tenants' Web APIs with tickets of a running ticketd.
+    Call(call::Call),
     /// Look at private keys and convert them.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -84,8 +91,10 @@ fn execute(arguments: Arguments, console: &mut Console<'_>) -> Result<(), Failur
     match arguments.command {
         Command::Serve(serve) => serve.run(console),
         Command::CheckConfig(check_config) => check_config.run(console),
+        Command::Migrate(migrate) => migrate.run(console),
         Command::Tenants(tenants) => tenants.run(console),
         Command::Ticket(ticket) => ticket.run(console),
+        Command::Call(call) => call.run(console),
         Command::Keys(keys) => keys.run(console),
         Command::Verify(verify) => verify.run(console),
         Command::Healthcheck(healthcheck) => healthcheck.run(console),

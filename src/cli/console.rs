@@ -10,7 +10,9 @@ use super::arguments::shown;
 use super::failure::Failure;
 
 /// The longest input: a key set of a few dozen keys.
-const MAX_INPUT_BYTES: usize = 256 * 1024;
+const MAX_INPUT: usize = 256 * 1024;
+/// The longest of what is only passed on: a document.
+pub(super) const MAX_DATA: usize = 16 * 1024 * 1024;
 
 /// What a command reads from and writes to.
 pub(super) struct Console<'a> {
@@ -19,6 +21,7 @@ pub(super) struct Console<'a> {
     pub(super) output: &'a mut dyn Write,
     pub(super) errors: &'a mut dyn Write,
     pub(super) output_is_terminal: bool,
+    pub(super) errors_is_terminal: bool,
     pub(super) environment: Vec<(OsString, OsString)>,
 }
 
@@ -32,6 +35,7 @@ impl Console<'_> {
             // Not locked: the log is written there from other threads.
             errors: &mut io::stderr(),
             output_is_terminal,
+            errors_is_terminal: io::stderr().is_terminal(),
             environment: std::env::vars_os().collect(),
         })
     }
@@ -55,11 +59,15 @@ impl FromStr for Source {
 impl Source {
     /// All of it.
     pub(super) fn read(&self, console: &mut Console<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        self.read_at_most(MAX_INPUT, console)
+    }
+
+    /// All of it, unless it is longer than `limit`.
+    pub(super) fn read_at_most(&self, limit: usize, console: &mut Console<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
         match self {
-            Self::Stdin => {
-                read(&mut *console.input).map_err(|error| Failure::failed(&format_args!("cannot read stdin: {error}")))
-            }
-            Self::File(path) => read_file(path),
+            Self::Stdin => read(&mut *console.input, limit)
+                .map_err(|error| Failure::failed(&format_args!("cannot read stdin: {error}"))),
+            Self::File(path) => read_file_at_most(path, limit),
         }
     }
 
@@ -73,17 +81,22 @@ impl Source {
 
 /// All of a file.
 pub(super) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    read_file_at_most(path, MAX_INPUT)
+}
+
+fn read_file_at_most(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
     File::open(path)
-        .and_then(read)
+        .and_then(|file| read(file, limit))
         .map_err(|error| Failure::failed(&format_args!("cannot read {}: {error}", shown(path))))
 }
 
-fn read(input: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+fn read(input: impl Read, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // As large as it can get from the start: a buffer that grows leaves copies behind that nobody wipes.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_INPUT_BYTES + 1));
-    input.take(MAX_INPUT_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > MAX_INPUT_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 256 KiB"));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
+    input.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        let error = format!("it is larger than {} KiB", limit / 1024);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, error));
     }
     Ok(bytes)
 }

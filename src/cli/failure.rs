@@ -1,5 +1,5 @@
 use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
 use std::process::ExitCode;
 
@@ -16,6 +16,8 @@ pub(super) enum Failure {
     Usage(String),
     /// It went wrong.
     Failed(String),
+    /// It went wrong in a way that has an exit code of its own.
+    Coded(u8, String),
     /// It went wrong, and the log has said so.
     Logged,
     /// Nobody reads the output any more, as with `| head`.
@@ -31,6 +33,14 @@ impl Failure {
         Self::Failed(message.to_string())
     }
 
+    /// The same failure with an exit code of its own, unless it says already how the process ends.
+    pub(super) fn with_code(self, code: u8) -> Self {
+        match self {
+            Self::Failed(message) => Self::Coded(code, message),
+            other => other,
+        }
+    }
+
     /// What went wrong, with its causes.
     pub(super) fn caused_by(context: impl Display, error: &dyn Error) -> Self {
         Self::Failed(format!("{context}: {}", with_causes(error)))
@@ -41,6 +51,7 @@ impl Failure {
         let (message, code) = match self {
             Self::Usage(message) => (message, ExitCode::from(EXIT_USAGE)),
             Self::Failed(message) => (message, ExitCode::FAILURE),
+            Self::Coded(code, message) => (message, ExitCode::from(code)),
             Self::Logged => return ExitCode::FAILURE,
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
@@ -49,6 +60,18 @@ impl Failure {
             drop(writeln!(console.errors, "ticketd: {}", one_line(line)));
         }
         code
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) | Self::Failed(message) | Self::Coded(_, message) => {
+                formatter.write_str(&one_line(message))
+            }
+            Self::Logged => formatter.write_str("the log has said what went wrong"),
+            Self::OutputClosed => formatter.write_str("nobody reads the output any more"),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::arguments::shown;
 use super::console::{Console, Source, read_file};
 use super::failure::Failure;
-use crate::crypto::{PrivateKey, RECOMMENDED_BITS};
+use crate::crypto::{PrivateKey, RECOMMENDED_BITS, SealingKey};
 
 const READABLE_BY_THE_OWNER: u32 = 0o600;
 
@@ -33,6 +33,25 @@ Examples:
   ticketd keys convert private-key.xml --to pkcs8 --output private-key.pem
   ticketd keys convert private-key.pem --to public-xml")]
     Convert(Convert),
+    /// Make a key that seals secrets in the database.
+    #[command(after_help = "\
+The key is written to a new file that only its owner can read, or to a pipe, never to a terminal. Keep a copy apart from
+the database's backups: without the key they are worthless, with it they are not sealed.
+
+To change keys: add the new file to store.sealing_key_files at the end, everywhere; then move it to the first place,
+everywhere; then run `ticketd tenants reseal`; then remove the old file.
+
+Examples:
+  ticketd keys new-sealing-key --output sealing-key
+  ticketd keys new-sealing-key | kubectl create secret generic ticketd-sealing --from-file=sealing-key=/dev/stdin")]
+    NewSealingKey(NewSealingKey),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct NewSealingKey {
+    /// The file to create. Stdout when it is left out.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -82,6 +101,7 @@ impl Keys {
         match self {
             Self::Inspect(inspect) => inspect.run(console),
             Self::Convert(convert) => convert.run(console),
+            Self::NewSealingKey(new) => new.run(console),
         }
     }
 }
@@ -123,6 +143,23 @@ impl Convert {
         }
         if !converted.ends_with('\n') && self.output.is_none() {
             writeln!(console.output)?;
+        }
+        Ok(())
+    }
+}
+
+impl NewSealingKey {
+    fn run(self, console: &mut Console<'_>) -> Result<(), Failure> {
+        if self.output.is_none() && console.output_is_terminal {
+            return Err(Failure::usage(&"a sealing key is not printed to a terminal: give --output FILE, or pipe it"));
+        }
+        let key = SealingKey::random().map_err(|error| Failure::caused_by("no key can be made", &error))?;
+        match &self.output {
+            Some(path) => {
+                create(path, key.to_text().as_bytes())?;
+                writeln!(console.output, "{} has the new sealing key {}", shown(path), key.id())?;
+            }
+            None => writeln!(console.output, "{}", *key.to_text())?,
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::config_file::ConfigFile;
@@ -9,8 +10,12 @@ use super::console::{Console, Source};
 use super::failure::{Failure, with_causes};
 use crate::clock::{Clock, SystemClock};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
-use crate::store::{Store, StoreError, Tenant, TenantSource};
+use crate::store::{Resealed, Store, StoreError, Tenant, TenantSource};
 use crate::telemetry::one_line;
+
+mod grants;
+
+use self::grants::{Grants, Revoke};
 
 /// How many tenants are read from the store at a time.
 const PAGE: u32 = 500;
@@ -42,6 +47,24 @@ Examples:
 Examples:
   ticketd tenants delete Cust12345")]
     Delete(Delete),
+    /// Seal every secret in the database with the first of the sealing keys.
+    #[command(after_help = "\
+Those that it has sealed already are left alone: stopped and started again, it goes on with the rest. Servers may run on
+the database meanwhile, as long as their configuration has the key too.
+
+Examples:
+  ticketd tenants reseal")]
+    Reseal(Reseal),
+    /// List the grants that users of a tenant gave by signing in.
+    #[command(after_help = "\
+Examples:
+  ticketd tenants grants Cust12345")]
+    Grants(Grants),
+    /// Revoke a user's grant at SuperOffice and remove it.
+    #[command(after_help = "\
+Examples:
+  ticketd tenants revoke Cust12345 someone@example.com")]
+    Revoke(Revoke),
 }
 
 #[derive(Args, Debug)]
@@ -54,6 +77,12 @@ pub(super) struct Put {
     /// Forget the pinned database serial: the tenant's database was restored or cloned.
     #[arg(long)]
     accept_serial: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Reseal {
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -93,6 +122,9 @@ impl Tenants {
             Self::List(list) => list.run(console),
             Self::Show(show) => show.run(console),
             Self::Delete(delete) => delete.run(console),
+            Self::Reseal(reseal) => reseal.run(console),
+            Self::Grants(grants) => grants.run(console),
+            Self::Revoke(revoke) => revoke.run(console),
         }
     }
 }
@@ -111,15 +143,10 @@ impl Put {
 impl List {
     fn run(self, console: &mut Console<'_>) -> Result<(), Failure> {
         let tenants = with_store(&self.config, console, async |store, _clock| {
-            let mut tenants: Vec<Tenant> = Vec::new();
-            loop {
-                let last = tenants.last().map(|tenant| tenant.context_identifier);
-                let page = store.tenants.list(last, PAGE).await?;
-                if page.is_empty() {
-                    return Ok(tenants);
-                }
-                tenants.extend(page);
-            }
+            all(async |last: Option<&Tenant>| {
+                store.tenants.list(last.map(|tenant| tenant.context_identifier), PAGE).await
+            })
+            .await
         })?;
         if self.json {
             let tenants: Vec<_> = tenants.iter().map(as_json).collect();
@@ -142,6 +169,34 @@ impl Show {
         let names = ["tenant:", "source:", "serial:", "updated:", "webapi:"];
         let rows: Vec<_> = names.into_iter().zip(row(&tenant)).map(|(name, value)| [name.to_owned(), value]).collect();
         print_table(&rows, console)
+    }
+}
+
+impl Reseal {
+    fn run(self, console: &mut Console<'_>) -> Result<(), Failure> {
+        let (mut done, mut unreadable) = (0_u64, Vec::new());
+        with_store(&self.config, console, async |store, _clock| {
+            // Shown on a terminal only.
+            let bar = ProgressBar::new(store.count_to_reseal().await?);
+            let tell = |outcome| {
+                bar.inc(1);
+                match outcome {
+                    Resealed::Done => done += 1,
+                    Resealed::Unreadable { record, problem } => unreadable.push(format!("{record}: {problem}")),
+                }
+            };
+            store.reseal(tell).await?;
+            bar.finish_and_clear();
+            Ok(())
+        })?;
+        writeln!(console.output, "{done} secrets are sealed anew")?;
+        for line in &unreadable {
+            writeln!(console.errors, "{}", one_line(line))?;
+        }
+        match unreadable.len() {
+            0 => Ok(()),
+            count => Err(Failure::failed(&format_args!("{count} cannot be opened and are as they were"))),
+        }
     }
 }
 
@@ -171,6 +226,18 @@ fn with_store<T>(
         store.close().await;
         outcome
     })
+}
+
+/// Reads everything that comes in pages.
+async fn all<T>(mut page: impl AsyncFnMut(Option<&T>) -> Result<Vec<T>, StoreError>) -> Result<Vec<T>, StoreError> {
+    let mut all = Vec::new();
+    loop {
+        let next = page(all.last()).await?;
+        if next.is_empty() {
+            return Ok(all);
+        }
+        all.extend(next);
+    }
 }
 
 fn not_registered(context_identifier: ContextIdentifier) -> Failure {

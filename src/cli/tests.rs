@@ -22,6 +22,7 @@ use crate::grpc::proto::{
 };
 
 const STRONG_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/selfmade2048.pkcs8.pem");
+const SEALING_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key");
 const WEAK_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/selfmade1024.pkcs8.pem");
 const JWT: &[u8] = include_bytes!("../../tests/fixtures/verify/system-user.jwt");
 const JWKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/verify/jwks.json");
@@ -73,6 +74,7 @@ fn ticketd_in(terminal: &Terminal, arguments: &[&str], mut input: &[u8]) -> Outc
         output: &mut output,
         errors: &mut errors,
         output_is_terminal: matches!(terminal, Terminal::Yes),
+        errors_is_terminal: false,
         environment: Vec::<(OsString, OsString)>::new(),
     };
     let failure = execute(arguments, &mut console).err();
@@ -86,7 +88,7 @@ fn configured() -> (TempDir, String) {
     fs::write(root.join("client-secret"), "c4nary5ecret").unwrap();
     fs::set_permissions(root.join("client-secret"), fs::Permissions::from_mode(0o600)).unwrap();
     let config = format!(
-        "[superoffice]\nenvironment = \"sod\"\nclient_id = \"0123456789abcdef\"\nclient_secret_file = {:?}\nsigning_key_files = [{WEAK_KEY:?}]\n[store]\nurl = \"sqlite://{}\"\n",
+        "[superoffice]\nenvironment = \"sod\"\nclient_id = \"0123456789abcdef\"\nclient_secret_file = {:?}\nsigning_key_files = [{WEAK_KEY:?}]\n[store]\nsealing_key_files = [{SEALING_KEY:?}]\nurl = \"sqlite://{}\"\n",
         root.join("client-secret"),
         root.join("ticketd.db").display(),
     );
@@ -151,6 +153,42 @@ fn a_configuration_is_checked() {
 }
 
 #[test]
+fn grants_are_listed_and_one_that_is_not_kept_cannot_be_revoked() {
+    let (directory, config) = configured();
+    let url = format!("sqlite://{}", directory.path().join("ticketd.db").display());
+    let sealing = crate::store::Sealing {
+        key_files: vec![SEALING_KEY.into()],
+        environment: crate::identifiers::Environment::Sod,
+        application: crate::identifiers::ApplicationId::new("0123456789abcdef"),
+    };
+    let postgres = crate::store::PostgresSettings::default();
+    let settings = crate::store::Settings { url, tenants_directory: None, postgres, sealing };
+    Runtime::new().unwrap().block_on(async {
+        let clock = std::sync::Arc::new(crate::clock::SystemClock);
+        let store = crate::store::Store::open(&settings, clock).await.unwrap();
+        let grant = crate::store::Grant {
+            context_identifier: "Cust1".parse().unwrap(),
+            user: "Me@example.com".to_owned(),
+            refresh_token: crate::identifiers::RefreshToken::new("c4nary"),
+            associate_id: Some("10".to_owned()),
+            create_time: jiff::Timestamp::UNIX_EPOCH,
+            update_time: jiff::Timestamp::UNIX_EPOCH,
+        };
+        store.grants.put(&grant).await.unwrap();
+        store.close().await;
+    });
+    let list = ticketd(&["tenants", "grants", "cust1", "--config", &config], b"").succeeded();
+    let lines: Vec<_> = list.lines().collect();
+    assert!(lines[0].starts_with("USER            ASSOCIATE  CREATED"), "{list}");
+    assert!(lines[1].starts_with("Me@example.com  10         1970-01-01T00:00:00Z"), "{list}");
+    let json = ticketd(&["tenants", "grants", "cust1", "--json", "--config", &config], b"").succeeded();
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()[0]["user"], "Me@example.com");
+    assert!(!format!("{list}{json}").contains("c4nary"));
+    let failed = ticketd(&["tenants", "revoke", "Cust1", "you@example.com", "--config", &config], b"").failed();
+    assert_eq!(failed, "no grant of the user is kept: the user has to sign in");
+}
+
+#[test]
 fn tenants_are_administered_and_their_tokens_never_shown() {
     let (_directory, config) = configured();
     let tenants = |arguments: &[&str], input: &[u8]| {
@@ -190,6 +228,35 @@ fn a_key_is_inspected() {
     assert!(shown.contains("1024 (weak: register one of 2048 or more)"), "{shown}");
     let refused = ticketd(&["keys", "inspect", "-"], b"c4nary").failed();
     assert!(refused.starts_with("the private key cannot be read: ") && !refused.contains("c4nary"), "{refused}");
+}
+
+#[test]
+fn a_new_sealing_key_goes_to_a_new_file_or_a_pipe_and_seals_anew_what_another_sealed() {
+    let (directory, config) = configured();
+    let path = directory.path().join("new-key");
+    let said = ticketd(&["keys", "new-sealing-key", "--output", path.to_str().unwrap()], b"").succeeded();
+    let key = fs::read_to_string(&path).unwrap();
+    assert!(said.contains("new-key has the new sealing key ") && !said.contains(key.trim()), "{said}");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = ticketd(&["keys", "new-sealing-key", "--output", path.to_str().unwrap()], b"").failed();
+    assert!(again.contains("exists"), "{again}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), key);
+    let piped = ticketd(&["keys", "new-sealing-key"], b"").succeeded();
+    assert!(crate::crypto::SealingKey::read(piped.as_bytes()).is_ok() && piped != key);
+    ticketd_in(&Terminal::Yes, &["keys", "new-sealing-key"], b"").misused();
+
+    ticketd(&["tenants", "put", "Cust1", "--token-file", "-", "--config", &config], b"App-1\n").succeeded();
+    let nothing = ticketd(&["tenants", "reseal", "--config", &config], b"").succeeded();
+    assert_eq!(nothing, "0 secrets are sealed anew\n");
+    let text = fs::read_to_string(&config).unwrap();
+    let both = format!("[{:?}, {SEALING_KEY:?}]", path.to_str().unwrap());
+    fs::write(&config, text.replace(&format!("[{SEALING_KEY:?}]"), &both)).unwrap();
+    assert_eq!(ticketd(&["tenants", "reseal", "--config", &config], b"").succeeded(), "1 secrets are sealed anew\n");
+    fs::write(&config, text.replace(SEALING_KEY, path.to_str().unwrap())).unwrap();
+    assert!(ticketd(&["tenants", "show", "Cust1", "--config", &config], b"").succeeded().contains("Cust1"));
+    fs::write(&config, text).unwrap();
+    let refused = ticketd(&["tenants", "show", "Cust1", "--config", &config], b"").failed();
+    assert!(refused.contains("add its file to store.sealing_key_files"), "{refused}");
 }
 
 #[test]
@@ -365,6 +432,7 @@ fn a_closed_output_is_no_error_and_failures_stay_on_their_lines() {
         output: &mut std::io::sink(),
         errors: &mut errors,
         output_is_terminal: false,
+        errors_is_terminal: false,
         environment: Vec::new(),
     };
     let closed = Failure::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
