@@ -26,9 +26,10 @@ use crate::world::World;
 /// No true request is longer.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Answers one request that came to `host`.
+/// Answers one request that came to `host`, unless it names another one.
 pub(crate) async fn answer(world: Arc<World>, host: Host, request: Request) -> Result<Response, Closed> {
     let (parts, body) = request.into_parts();
+    let host = world.names.host(&parts).unwrap_or(host);
     let route = Route::find(host, parts.uri.path());
     let endpoint = route.endpoint();
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
@@ -72,7 +73,8 @@ fn true_answer(
         Route::SoapExchange if asks_for_description => parts.method == Method::GET,
         Route::Exchange | Route::SoapExchange | Route::Tokens | Route::Revoke => parts.method == Method::POST,
         Route::Authorize { .. } => parts.method == Method::GET || parts.method == Method::POST,
-        Route::Other => true,
+        // A Web API's resources differ in it.
+        Route::WebApi { .. } | Route::Other => true,
         _ => parts.method == Method::GET,
     };
     if !allowed {
@@ -91,7 +93,7 @@ fn true_answer(
         Route::Revoke => revoke::answer(world, parts, body, faults.forgery()),
         Route::TenantState { context_identifier } => tenant_state::answer(world, context_identifier),
         Route::WebApi { context_identifier, resource } => {
-            webapi::answer(world, host, context_identifier, resource, &parts.headers)
+            webapi::answer(world, host, context_identifier, resource, parts, body)
         }
         Route::Other => message(StatusCode::NOT_FOUND, "No HTTP resource was found that matches the request URI."),
     }

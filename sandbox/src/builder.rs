@@ -15,6 +15,7 @@ use crate::endpoint::Host;
 use crate::keys::{KeyRing, SigningKeyError};
 use crate::knobs::Knobs;
 use crate::listener::Listener;
+use crate::names::Names;
 use crate::partner_key::{PartnerKey, PartnerKeyError};
 use crate::sandbox::{Parts, Sandbox};
 use crate::seen_secrets::Memory;
@@ -67,6 +68,10 @@ pub enum StartError {
     SigningKey(#[from] SigningKeyError),
     #[error("cannot make certificates for TLS: {0}")]
     Tls(String),
+    #[error("names are for TLS: without it, nothing shows a client that it has the right host")]
+    NamesWithoutTls,
+    #[error("there are more names than hosts: one is the login host's, the others the tenant hosts'")]
+    TooManyNames,
 }
 
 /// What a sandbox is made of. Everything has a default that works.
@@ -81,6 +86,7 @@ pub struct Builder {
     settings: Settings,
     clock: SandboxClock,
     tls: bool,
+    names: Names,
     login: SocketAddr,
     control: SocketAddr,
     hosts: Vec<SocketAddr>,
@@ -101,6 +107,7 @@ impl Default for Builder {
             settings: Settings::default(),
             clock: SandboxClock::system(),
             tls: false,
+            names: Names::default(),
             login: ANY_PORT,
             control: ANY_PORT,
             hosts: vec![ANY_PORT; 2],
@@ -180,6 +187,14 @@ impl Builder {
         Self { tls, ..self }
     }
 
+    /// What clients know the hosts by: `sod.superoffice.com`, the login host's, then the tenant hosts' in their order.
+    /// Every host has them in its certificate, answers to each of them, and names itself so, without a port. A client
+    /// with these names in it, and a resolver that leads them here, takes the sandbox for SuperOffice.
+    #[must_use]
+    pub fn names<I: IntoIterator<Item = impl Into<String>>>(self, names: I) -> Self {
+        Self { names: Names::new(names.into_iter().map(Into::into).collect()), ..self }
+    }
+
     /// Where the login host listens. Loopback only; port 0 takes a free one.
     #[must_use]
     pub fn listen(self, address: SocketAddr) -> Self {
@@ -223,10 +238,16 @@ impl Builder {
         if self.hosts.is_empty() {
             return Err(StartError::NoHosts);
         }
+        if !self.names.all().is_empty() && !self.tls {
+            return Err(StartError::NamesWithoutTls);
+        }
+        if self.names.all().len() > self.hosts.len() + 1 {
+            return Err(StartError::TooManyNames);
+        }
         let public_key = self.partner_public_key.as_deref().unwrap_or(self.throwaway_partner_key.public_pem());
         let partner_key = PartnerKey::read(public_key)?;
         let keys = KeyRing::new(self.jwt_signing_key.as_deref())?;
-        let tls = if self.tls { Some(Tls::new().map_err(StartError::Tls)?) } else { None };
+        let tls = if self.tls { Some(Tls::new(self.names.all()).map_err(StartError::Tls)?) } else { None };
         let scheme = if self.tls { "https" } else { "http" };
 
         let mut sockets = Vec::with_capacity(self.hosts.len() + 1);
@@ -234,7 +255,9 @@ impl Builder {
             sockets.push(bind(address).await?);
         }
         let (control_socket, control_address) = bind(self.control).await?;
-        let mut urls = sockets.iter().map(|(_, address)| format!("{scheme}://{address}"));
+        let by_address = sockets.iter().map(|(_, address)| format!("{scheme}://{address}"));
+        let mut urls = by_address.enumerate().map(|(place, url)| self.names.url(place, url));
+        let login_address = sockets.first().map_or(self.login, |(_, address)| *address);
         let base_url = urls.next().unwrap_or_default();
 
         let world = Arc::new(World {
@@ -244,6 +267,8 @@ impl Builder {
             application_name: self.application_name,
             base_url,
             host_urls: urls.collect(),
+            login_address,
+            names: self.names,
             settings: Mutex::new(self.settings),
             partner_key: Mutex::new(partner_key),
             keys: Mutex::new(keys),
@@ -258,9 +283,8 @@ impl Builder {
             world.knobs.set(knob);
         }
         let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
-        let listeners = sockets.into_iter().enumerate().map(|(number, (socket, address))| {
-            let host = number.checked_sub(1).map_or(Host::Login, Host::Tenant);
-            Listener::serve(socket, address, host, acceptor.clone(), Arc::clone(&world))
+        let listeners = sockets.into_iter().enumerate().map(|(place, (socket, address))| {
+            Listener::serve(socket, address, Host::at(place), acceptor.clone(), Arc::clone(&world))
         });
         let private_key = self.partner_public_key.is_none().then(|| self.throwaway_partner_key.private_pem());
         let parts = Arc::new(Parts::new(Arc::clone(&world), listeners.collect()));

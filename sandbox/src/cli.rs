@@ -31,6 +31,10 @@ pub(crate) struct Arguments {
     /// Speak TLS, with a certificate authority made at the start.
     #[arg(long)]
     tls: bool,
+    /// A name that clients know the hosts by, for example sod.superoffice.com: the login host's first, then the tenant
+    /// hosts' in their order. All of them answer on --listen's port, with certificates for these names. Repeatable.
+    #[arg(long = "tls-name", value_name = "NAME", requires = "tls")]
+    tls_names: Vec<String>,
     /// The application's client id.
     #[arg(long, default_value = "0123456789abcdef0123456789abcdef")]
     client_id: String,
@@ -106,7 +110,8 @@ fn builder(arguments: &Arguments) -> Result<Builder, Box<dyn Error>> {
         .client_id(&arguments.client_id)
         .throwaway_partner_key(bits)
         .settings(settings)
-        .tls(arguments.tls);
+        .tls(arguments.tls)
+        .names(&arguments.tls_names);
     if let Some(file) = &arguments.client_secret_file {
         builder = builder.client_secret(read(file)?.trim());
     }

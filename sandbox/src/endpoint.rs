@@ -37,6 +37,13 @@ pub(crate) enum Host {
     Tenant(usize),
 }
 
+impl Host {
+    /// The login host is the first, and the tenant hosts follow.
+    pub(crate) fn at(place: usize) -> Self {
+        place.checked_sub(1).map_or(Self::Login, Self::Tenant)
+    }
+}
+
 /// An endpoint with what its path says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {

@@ -3,6 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -20,6 +21,8 @@ impl Guide {
         let directory = directory.canonicalize()?;
         let file = |name: &str| directory.join(name);
         write(&file("client-secret"), sandbox.client_secret())?;
+        // As everything here: for nothing but a try, and known to everybody.
+        write(&file("sealing-key"), "c2FuZGJveCBrZXksIG5vdCBmb3IgcmVhbCBzZWNyZXQ=\n")?;
         let private_key = sandbox.partner_private_key_pem();
         if let Some(pem) = private_key {
             write(&file("private-key.pem"), pem)?;
@@ -49,29 +52,44 @@ fn write(file: &Path, content: &str) -> io::Result<()> {
 
 fn configuration(sandbox: &Sandbox, directory: &Path) -> String {
     let path = |name: &str| directory.join(name).display().to_string();
-    let extra_ca =
-        if sandbox.ca_pem().is_some() { format!("extra_ca_file = {:?}\n", path("ca.pem")) } else { String::new() };
+    let place = match (environment(sandbox), sandbox.ca_pem()) {
+        // As for SuperOffice itself: names lead to the sandbox, and SSL_CERT_FILE to its authority.
+        (Some(_), _) => String::new(),
+        (None, Some(_)) => format!("{}extra_ca_file = {:?}\n", custom_base_url(sandbox), path("ca.pem")),
+        (None, None) => custom_base_url(sandbox),
+    };
     format!(
         "# ticketd against a sandbox of SuperOffice. Nothing in here works anywhere else.\n\
          [superoffice]\n\
-         environment = \"sod\"\n\
+         environment = {environment:?}\n\
          client_id = {client_id:?}\n\
          client_secret_file = {client_secret:?}\n\
          # The private half of the key that the sandbox checks signatures with.\n\
          signing_key_files = [{private_key:?}]\n\
-         allow_custom_base_url = true\n\
-         base_url = {base_url:?}\n\
-         {extra_ca}\n\
+         {place}\n\
          [store]\n\
+         sealing_key_files = [{sealing_key:?}]\n\
          url = \"sqlite://{database}\"\n\
          tenants_directory = {tenants:?}\n",
+        environment = environment(sandbox).unwrap_or("sod"),
         client_id = sandbox.client_id(),
         client_secret = path("client-secret"),
         private_key = path("private-key.pem"),
-        base_url = sandbox.base_url(),
+        sealing_key = path("sealing-key"),
         database = path("ticketd.db"),
         tenants = path("tenants"),
     )
+}
+
+/// The environment of SuperOffice that the sandbox stands in for by name, if it does.
+fn environment(sandbox: &Sandbox) -> Option<&str> {
+    let label = sandbox.names().first()?.strip_suffix(".superoffice.com")?;
+    matches!(label, "sod" | "qaonline" | "online").then_some(label)
+}
+
+fn custom_base_url(sandbox: &Sandbox) -> String {
+    let scheme = if sandbox.ca_pem().is_some() { "https" } else { "http" };
+    format!("allow_custom_base_url = true\nbase_url = \"{scheme}://{}\"\n", sandbox.login_address())
 }
 
 fn text(sandbox: &Sandbox, tenants: &[SandboxTenant], directory: &Path) -> String {
@@ -97,8 +115,17 @@ fn text(sandbox: &Sandbox, tenants: &[SandboxTenant], directory: &Path) -> Strin
             tenant.context_identifier, tenant.system_user_token, tenant.serial
         ));
     }
-    let curl =
-        if sandbox.ca_pem().is_some() { format!("curl -s --cacert {}", path("ca.pem")) } else { "curl -s".to_owned() };
+    let mut curl = "curl -s".to_owned();
+    if sandbox.ca_pem().is_some() {
+        lines.push(format!("authority       {}", path("ca.pem")));
+        curl = format!("{curl} --cacert {}", path("ca.pem"));
+    }
+    if !sandbox.names().is_empty() {
+        let address = sandbox.login_address();
+        curl = format!("{curl} --connect-to ::{address}");
+        lines.extend([String::new(), by_name(address)]);
+        lines.extend(sandbox.names().iter().map(|name| format!("  {} {name}", address.ip())));
+    }
     lines.extend([String::new(), "Try it:".to_owned(), format!("  {curl} {base}/login/.well-known/jwks")]);
     if let Some(tenant) = tenants.first() {
         let context_identifier = &tenant.context_identifier;
@@ -126,7 +153,22 @@ fn text(sandbox: &Sandbox, tenants: &[SandboxTenant], directory: &Path) -> Strin
         format!("  curl -s {control}/status"),
         String::new(),
         "Point ticketd at it:".to_owned(),
-        format!("  ticketd serve --config {}", path("ticketd.toml")),
+        match environment(sandbox) {
+            Some(_) => format!("  SSL_CERT_FILE={} ticketd serve --config {}", path("ca.pem"), path("ticketd.toml")),
+            None => format!("  ticketd serve --config {}", path("ticketd.toml")),
+        },
     ]);
     lines.join("\n")
+}
+
+/// How clients with the names in them find the sandbox.
+fn by_name(address: SocketAddr) -> String {
+    let port = if address.port() == 443 {
+        String::new()
+    } else {
+        format!(", and port 443 to port {} (or --listen on port 443)", address.port())
+    };
+    format!(
+        "Clients with the hosts' names in them trust the authority's file and find them by these lines of /etc/hosts{port}:"
+    )
 }

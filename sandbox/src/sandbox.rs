@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::behaviour::Knob;
 use crate::builder::Builder;
 use crate::clock::SandboxClock;
+use crate::contacts::SandboxContact;
 use crate::endpoint::Endpoint;
 use crate::keys::KeyRotation;
 use crate::knobs::KnobId;
@@ -57,7 +58,7 @@ impl Sandbox {
         Self { parts, control, control_address, ca_pem, partner_private_key_pem }
     }
 
-    /// Scheme, address and port of the login host, without a slash at the end.
+    /// Scheme, address and port of the login host, without a slash at the end; or scheme and name, if it has one.
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.parts.world.base_url
@@ -69,7 +70,19 @@ impl Sandbox {
         &self.parts.world.host_urls
     }
 
-    /// The same of the control API.
+    /// Where the login host listens. Under its name, every other host answers there as well.
+    #[must_use]
+    pub fn login_address(&self) -> SocketAddr {
+        self.parts.world.login_address
+    }
+
+    /// The names given with [`Builder::names`].
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        self.parts.world.names.all()
+    }
+
+    /// Scheme, address and port of the control API.
     #[must_use]
     pub fn control_url(&self) -> String {
         format!("http://{}", self.control_address)
@@ -140,6 +153,14 @@ impl Sandbox {
     #[must_use]
     pub fn total_exchanges(&self) -> u64 {
         lock(&self.parts.world.tenants).all().map(|tenant| tenant.exchanges).sum()
+    }
+
+    /// The companies that were made over the tenant's Web API, oldest first.
+    #[must_use]
+    pub fn contacts(&self, context_identifier: &str) -> Vec<SandboxContact> {
+        let tenants = lock(&self.parts.world.tenants);
+        let contacts = tenants.find(context_identifier).map(|tenant| tenant.contacts.all());
+        contacts.unwrap_or_default().iter().map(SandboxContact::from).collect()
     }
 
     /// Ends a ticket. False when it is not a living one.

@@ -21,11 +21,13 @@ pub struct SeenSecrets {
     pub refresh_tokens: Vec<String>,
     /// Each authorization code handed out.
     pub codes: Vec<String>,
+    /// Each code verifier that came in with a code.
+    pub code_verifiers: Vec<String>,
 }
 
 impl fmt::Debug for SeenSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { signed_system_tokens, jwts, tickets, access_tokens, refresh_tokens, codes } = self;
+        let Self { signed_system_tokens, jwts, tickets, access_tokens, refresh_tokens, codes, code_verifiers } = self;
         f.debug_struct("SeenSecrets")
             .field("signed_system_tokens", &signed_system_tokens.len())
             .field("jwts", &jwts.len())
@@ -33,6 +35,7 @@ impl fmt::Debug for SeenSecrets {
             .field("access_tokens", &access_tokens.len())
             .field("refresh_tokens", &refresh_tokens.len())
             .field("codes", &codes.len())
+            .field("code_verifiers", &code_verifiers.len())
             .finish()
     }
 }

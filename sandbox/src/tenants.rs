@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::contacts::{Caller, Contacts};
 use crate::users::{self, SandboxUser};
 use crate::world::{alphanumeric, base64, hex, random_alphanumeric, random_bytes};
 
@@ -73,14 +74,16 @@ pub(crate) struct Tenant {
     pub(crate) users: Vec<SandboxUser>,
     /// Whether its users' ID tokens carry the system user token, if the application has that claim at all.
     pub(crate) system_token_claim: bool,
+    pub(crate) contacts: Contacts,
 }
 
 #[derive(Default)]
 pub(crate) struct Tenants {
     /// By the ContextIdentifier in lower case.
     by_name: BTreeMap<String, Tenant>,
+    /// The system user's.
     tickets: HashMap<String, Issued>,
-    access_tokens: HashMap<String, Issued>,
+    access_tokens: HashMap<String, AccessToken>,
     refresh_tokens: HashMap<String, SignedIn>,
 }
 
@@ -88,6 +91,12 @@ pub(crate) struct Tenants {
 #[derive(Clone)]
 struct SignedIn {
     tenant: String,
+    user: SandboxUser,
+}
+
+/// What a user's access token opens, and in whose name.
+struct AccessToken {
+    issued: Issued,
     user: SandboxUser,
 }
 
@@ -117,6 +126,7 @@ impl Tenants {
             last_jwt: None,
             users: users::of_a_new_tenant(context_identifier),
             system_token_claim: true,
+            contacts: Contacts::default(),
         });
         if system_user_token.is_some() {
             tenant.system_user_token = token;
@@ -200,9 +210,16 @@ impl Tenants {
         self.refresh_tokens.remove(token).is_some()
     }
 
-    pub(crate) fn issue_access_token(&mut self, context_identifier: &str, life: Duration, now: Timestamp) -> String {
+    pub(crate) fn issue_access_token(
+        &mut self,
+        context_identifier: &str,
+        user: SandboxUser,
+        life: Duration,
+        now: Timestamp,
+    ) -> String {
         let token = format!("8A:{context_identifier}.{}", base64(&random_bytes::<48>()));
-        self.access_tokens.insert(token.clone(), Issued::until(context_identifier, life, now));
+        let issued = Issued::until(context_identifier, life, now);
+        self.access_tokens.insert(token.clone(), AccessToken { issued, user });
         token
     }
 
@@ -210,10 +227,11 @@ impl Tenants {
         self.access_tokens.remove(token).is_some()
     }
 
-    pub(crate) fn accepts_access_token(&self, token: &str, context_identifier: &str, now: Timestamp) -> bool {
-        self.access_tokens
-            .get(token)
-            .is_some_and(|issued| issued.tenant == key(context_identifier) && now < issued.expires)
+    /// In whose name the access token opens this tenant, if it does.
+    pub(crate) fn user_of(&self, access_token: &str, context_identifier: &str, now: Timestamp) -> Option<Caller> {
+        let AccessToken { issued, user } = self.access_tokens.get(access_token)?;
+        let opens = issued.tenant == key(context_identifier) && now < issued.expires;
+        opens.then(|| Caller::User(user.clone()))
     }
 }
 

@@ -14,13 +14,14 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    pub(crate) fn new() -> Result<Self, String> {
-        let (config, ca_pem) = server_config().map_err(|error| error.to_string())?;
+    /// `names` are those that clients know the hosts by, besides this machine's own.
+    pub(crate) fn new(names: &[String]) -> Result<Self, String> {
+        let (config, ca_pem) = server_config(names).map_err(|error| error.to_string())?;
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), ca_pem })
     }
 }
 
-fn server_config() -> Result<(ServerConfig, String), Box<dyn std::error::Error>> {
+fn server_config(names: &[String]) -> Result<(ServerConfig, String), Box<dyn std::error::Error>> {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "SuperOffice Sandbox CA");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -28,8 +29,8 @@ fn server_config() -> Result<(ServerConfig, String), Box<dyn std::error::Error>>
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
 
     let key = KeyPair::generate()?;
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+    let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let certificate = CertificateParams::new([own.as_slice(), names].concat())?.signed_by(&key, &authority)?;
 
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());

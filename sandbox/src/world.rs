@@ -1,6 +1,7 @@
 //! Everything the sandbox knows. Behaviour lives elsewhere; this is what it reads and changes.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use crate::clock::SandboxClock;
 use crate::codes::Codes;
 use crate::keys::KeyRing;
 use crate::knobs::Knobs;
+use crate::names::Names;
 use crate::partner_key::PartnerKey;
 use crate::seen_secrets::Memory;
 use crate::settings::Settings;
@@ -22,10 +24,13 @@ pub(crate) struct World {
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
     pub(crate) application_name: String,
-    /// Scheme, address and port of the login host, without a slash at the end.
+    /// Scheme, address and port of the login host, without a slash at the end; or scheme and name, if it has one.
     pub(crate) base_url: String,
     /// The same of the tenant hosts, by their number.
     pub(crate) host_urls: Vec<String>,
+    /// Where the login host listens.
+    pub(crate) login_address: SocketAddr,
+    pub(crate) names: Names,
     pub(crate) settings: Mutex<Settings>,
     pub(crate) partner_key: Mutex<PartnerKey>,
     pub(crate) keys: Mutex<KeyRing>,

@@ -55,6 +55,9 @@ fn redeem(
 ) -> Result<Value, &'static str> {
     let code = parameters.get("code").ok_or("invalid_request")?;
     let approval = lock(&world.codes).take(code).ok_or("invalid_grant")?;
+    if let Some(verifier) = parameters.get("code_verifier") {
+        world.seen_secrets.note(|seen| &mut seen.code_verifiers, verifier);
+    }
     let verified = match (&approval.challenge, parameters.get("code_verifier")) {
         (Some(challenge), Some(verifier)) => challenge.is_met_by(verifier),
         // A verifier without a challenge is a challenge that somebody took away (RFC 9700, 2.1.1).
@@ -68,8 +71,12 @@ fn redeem(
     let (tenant, access_token, refresh_token) = {
         let mut tenants = lock(&world.tenants);
         let tenant = tenants.find(&context_identifier).cloned().ok_or("invalid_grant")?;
-        let access_token =
-            tenants.issue_access_token(&context_identifier, settings.access_token_life, world.clock.now());
+        let access_token = tenants.issue_access_token(
+            &context_identifier,
+            user.clone(),
+            settings.access_token_life,
+            world.clock.now(),
+        );
         (tenant, access_token, tenants.issue_refresh_token(&context_identifier, user.clone()))
     };
     world.seen_secrets.note(|seen| &mut seen.access_tokens, &access_token);
@@ -94,8 +101,12 @@ fn refresh(
     let mut tenants = lock(&world.tenants);
     let (tenant, user) = tenants.find_refresh_token(refresh_token).ok_or("invalid_grant")?;
     let (tenant, user) = (tenant.clone(), user.clone());
-    let access_token =
-        tenants.issue_access_token(&tenant.context_identifier, settings.access_token_life, world.clock.now());
+    let access_token = tenants.issue_access_token(
+        &tenant.context_identifier,
+        user.clone(),
+        settings.access_token_life,
+        world.clock.now(),
+    );
     world.seen_secrets.note(|seen| &mut seen.access_tokens, &access_token);
     let mut answer = token_response(&access_token, settings);
     if settings.rotate_refresh_tokens {

@@ -1,11 +1,15 @@
-//! A tenant's Web API: enough of it to use a ticket on.
+//! A tenant's Web API: enough of it to use a ticket or an access token on.
+
+mod contacts;
 
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::json_answer;
+use crate::contacts::Caller;
 use crate::endpoint::Host;
 use crate::tenants::Tenant;
 use crate::world::{World, lock};
@@ -15,7 +19,8 @@ pub(super) fn answer(
     host: Host,
     context_identifier: &str,
     resource: &str,
-    headers: &HeaderMap,
+    parts: &Parts,
+    body: &[u8],
 ) -> Response {
     let Some(tenant) = lock(&world.tenants).find(context_identifier).cloned() else {
         return error(StatusCode::NOT_FOUND, "SoNotFoundException", "There is no such tenant.");
@@ -29,35 +34,38 @@ pub(super) fn answer(
     if resource.is_empty() {
         return json_answer(StatusCode::OK, &root(world, &tenant));
     }
-    if !is_authenticated(world, &tenant, headers) {
-        return stale(world);
-    }
-    match resource {
-        "v1/user/currentprincipal" => json_answer(StatusCode::OK, &current_principal(&tenant)),
-        _ if resource.starts_with("v1/") => json_answer(
+    let Some(caller) = caller(world, &tenant, &parts.headers) else { return stale(world) };
+    match (parts.method.clone(), resource) {
+        (Method::GET, "v1/contact") => contacts::list(&tenant, &format!("{}/api/v1/", world.tenant_url(&tenant))),
+        (Method::POST, "v1/contact") => contacts::create(world, &tenant, caller, body),
+        (Method::GET, _) if resource.starts_with("v1/contact/") => {
+            contacts::read(&tenant, resource.trim_start_matches("v1/contact/"))
+        }
+        (Method::GET, "v1/user/currentprincipal") => json_answer(StatusCode::OK, &current_principal(&tenant, &caller)),
+        (Method::GET, _) if resource.starts_with("v1/") => json_answer(
             StatusCode::OK,
             &json!({ "Resource": resource, "ContextIdentifier": tenant.context_identifier }),
         ),
-        _ => error(StatusCode::NOT_FOUND, "SoNotFoundException", "There is no such resource."),
+        (Method::GET, _) => error(StatusCode::NOT_FOUND, "SoNotFoundException", "There is no such resource."),
+        _ => super::message(StatusCode::METHOD_NOT_ALLOWED, "The requested resource does not support this method."),
     }
 }
 
-/// `SOTicket` with the application token beside it, or `Bearer`. Each use of a ticket slides its life.
-fn is_authenticated(world: &World, tenant: &Tenant, headers: &HeaderMap) -> bool {
+/// Who calls, by `SOTicket` with the application token beside it, or by `Bearer`. Each use of a ticket slides its life.
+fn caller(world: &World, tenant: &Tenant, headers: &HeaderMap) -> Option<Caller> {
     let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let Some((scheme, credential)) = header(AUTHORIZATION.as_str()).and_then(|value| value.split_once(' ')) else {
-        return false;
-    };
+    let (scheme, credential) = header(AUTHORIZATION.as_str()).and_then(|value| value.split_once(' '))?;
     let credential = credential.trim();
     let now = world.clock.now();
     if scheme.eq_ignore_ascii_case("bearer") {
-        return lock(&world.tenants).accepts_access_token(credential, &tenant.context_identifier, now);
+        return lock(&world.tenants).user_of(credential, &tenant.context_identifier, now);
     }
     let application = header("SO-AppToken").is_some_and(|token| token == world.client_secret);
     let life = world.settings().ticket_life;
-    scheme.eq_ignore_ascii_case("SOTicket")
+    let opens = scheme.eq_ignore_ascii_case("SOTicket")
         && application
-        && lock(&world.tenants).use_ticket(credential, &tenant.context_identifier, life, now)
+        && lock(&world.tenants).use_ticket(credential, &tenant.context_identifier, life, now);
+    opens.then_some(Caller::SystemUser)
 }
 
 fn stale(world: &World) -> Response {
@@ -92,14 +100,18 @@ fn root(world: &World, tenant: &Tenant) -> Value {
     })
 }
 
-fn current_principal(tenant: &Tenant) -> Value {
+fn current_principal(tenant: &Tenant, caller: &Caller) -> Value {
+    let mail = match caller {
+        Caller::SystemUser => "system.user@example.com",
+        Caller::User(user) => &user.upn,
+    };
     json!({
         "BusinessId": 4,
         "CategoryId": 4,
         "ContactId": 2,
         "CountryId": 826,
         "DatabaseContextIdentifier": tenant.context_identifier,
-        "EMailAddress": "system.user@example.com",
+        "EMailAddress": mail,
         "FunctionRights": ["allow-bulk-export"],
         "GroupId": 2,
         "HomeCountryId": 826,

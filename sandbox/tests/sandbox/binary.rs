@@ -54,8 +54,15 @@ fn it_prints_how_to_use_it_and_ends_on_sigterm_and_sigint() {
         }
         let read = |name: &str| std::fs::read_to_string(scratch.0.join(name)).unwrap();
         let configuration = read("ticketd.toml");
-        for key in ["environment", "client_id", "client_secret_file", "signing_key_files", "base_url", "extra_ca_file"]
-        {
+        for key in [
+            "environment",
+            "client_id",
+            "client_secret_file",
+            "signing_key_files",
+            "sealing_key_files",
+            "base_url",
+            "extra_ca_file",
+        ] {
             assert!(configuration.contains(&format!("\n{key} = ")), "{key} is missing in\n{configuration}");
         }
         assert_eq!(read("tenants/Cust2"), "App-token");
@@ -68,13 +75,32 @@ fn it_prints_how_to_use_it_and_ends_on_sigterm_and_sigint() {
 
 #[test]
 fn the_printed_lines_work_when_pasted() {
-    let scratch = Scratch::new("paste");
-    let mut child = sandbox(&scratch).args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
+    let guide = the_printed_lines_work_with("paste", &[]);
+    assert!(!guide.contains("/etc/hosts"), "{guide}");
+}
+
+#[test]
+fn they_work_with_superoffices_own_names() {
+    let names = ["--tls", "--tls-name", "sod.superoffice.com", "--tls-name", "sod2.superoffice.com"];
+    let guide = the_printed_lines_work_with("names", &names);
+    for part in [
+        "login host      https://sod.superoffice.com\n",
+        "tenant hosts    https://sod2.superoffice.com https://127.0.0.1:",
+        "\n  127.0.0.1 sod.superoffice.com\n  127.0.0.1 sod2.superoffice.com\n",
+        "/ca.pem ticketd serve",
+    ] {
+        assert!(guide.contains(part), "{part} is missing in\n{guide}");
+    }
+}
+
+fn the_printed_lines_work_with(name: &str, arguments: &[&str]) -> String {
+    let scratch = Scratch::new(name);
+    let mut child = sandbox(&scratch).args(["--listen", "127.0.0.1:0"]).args(arguments).spawn().unwrap();
     let guide = read_guide(&mut child);
     let lines: Vec<&str> = guide.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     let script = lines
         .iter()
-        .filter(|line| !line.starts_with("ticketd"))
+        .filter(|line| line.starts_with("curl") || line.starts_with("T=") || line.starts_with("S="))
         .fold(String::new(), |all, line| all + line + "\necho\n");
     let output = Command::new("sh").args(["-euc", &script]).output();
     child.kill().unwrap();
@@ -86,6 +112,9 @@ fn the_printed_lines_work_when_pasted() {
     {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
+    let configuration = std::fs::read_to_string(scratch.0.join("ticketd.toml")).unwrap();
+    assert_eq!(configuration.contains("\nbase_url = "), !guide.contains("/etc/hosts"), "{configuration}");
+    guide
 }
 
 #[test]

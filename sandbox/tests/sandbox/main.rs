@@ -2,6 +2,8 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
 mod binary;
+mod by_name;
+mod contacts;
 mod control;
 mod exchange;
 mod failures;
