@@ -8,7 +8,7 @@ use superoffice_sandbox::{Behaviour, Settings, WrongTenant};
 use ticketd::superoffice::ExchangeTransport::{self, Rest, RestThenSoap, Soap};
 use tonic::Code;
 
-use crate::faults::{Fault, Outcome, at_once, check_all, cold, faults_of_the_exchange, faults_of_the_token, warm};
+use crate::faults::{Fault, Outcome, at_once, check_all, cold, faults_of_the_exchange};
 use crate::world::{TENANT, World, reason};
 
 /// No key of the sandbox's partner.
@@ -30,26 +30,6 @@ async fn a_ticket_is_the_same_over_both() {
         let requests = (world.sandbox.requests(Exchange), world.sandbox.requests(SoapExchange));
         assert_eq!(requests, (over_rest, over_soap), "{over:?}");
     }
-}
-
-#[tokio::test]
-async fn without_a_ticket_every_fault_ends_over_soap_as_over_rest() {
-    check_all(faults_of_the_exchange().into_iter().map(|row| row.over(Soap)).collect(), cold).await;
-}
-
-#[tokio::test]
-async fn with_a_ticket_every_fault_is_a_warning_over_soap_too() {
-    check_all(faults_of_the_exchange().into_iter().map(|row| row.over(Soap)).collect(), warm).await;
-}
-
-#[tokio::test]
-async fn without_a_ticket_no_flawed_token_is_taken_over_soap() {
-    check_all(faults_of_the_token().into_iter().map(|row| row.over(Soap)).collect(), cold).await;
-}
-
-#[tokio::test]
-async fn with_a_ticket_every_flawed_token_is_a_warning_over_soap_too() {
-    check_all(faults_of_the_token().into_iter().map(|row| row.over(Soap)).collect(), warm).await;
 }
 
 /// SOAP works throughout, so whatever would go on to it in error would bring a ticket.

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use superoffice_sandbox::Behaviour::Hang;
+use superoffice_sandbox::Endpoint::Exchange;
 use ticketd::clock::Clock;
 use ticketd::grpc::proto::TenantState;
 use ticketd::grpc::proto::invalidate_system_ticket_response::Outcome;
@@ -24,6 +26,27 @@ async fn the_first_call_exchanges_and_the_next_ones_do_not() {
     for spelling in [TENANT, "cust12345", "CUST12345"] {
         assert_eq!(world.ticket(spelling).await.unwrap().fingerprint, ticket.fingerprint);
     }
+    assert_eq!(world.sandbox.exchanges(TENANT), 1);
+}
+
+#[tokio::test]
+async fn an_exchange_may_take_as_long_as_is_configured() {
+    const LONG: Duration = Duration::from_mins(4);
+    let world = World::builder()
+        .config(|config| {
+            config.tickets.exchange_budget = LONG;
+            config.superoffice.request_timeout = LONG;
+            config.server.request_timeout = LONG;
+        })
+        .start()
+        .await;
+    world.sandbox.set_behaviour(Hang.at(Exchange));
+    let (ticket, ()) = tokio::join!(world.ticket(TENANT), async {
+        world.sandbox.wait_for_requests(Exchange, 1).await;
+        world.pass(Duration::from_mins(3), Duration::from_secs(1)).await;
+        world.sandbox.clear_behaviours();
+    });
+    ticket.unwrap();
     assert_eq!(world.sandbox.exchanges(TENANT), 1);
 }
 
@@ -81,7 +104,7 @@ async fn storms_of_reports_force_two_exchanges_a_minute_at_most() {
 
 #[tokio::test]
 async fn min_validity_fetches_a_fresher_ticket_and_is_bounded() {
-    let world = World::start().await;
+    let world = World::builder().renewing_by_exchange().start().await;
     let first = world.ticket(TENANT).await.unwrap();
     world.clock.advance(Duration::from_hours(2));
     let longest = Duration::from_mins(290);

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use superoffice_sandbox::{Behaviour, Endpoint};
 use tempfile::TempDir;
 use ticketd::clock::{Clock, ManualClock};
-use ticketd::credentials::Settings;
+use ticketd::credentials::{Renewal, Settings};
 use ticketd::grpc::proto::{GetSystemTicketRequest, SystemTicket, TenantState};
 use tokio::time::Instant;
 use tonic::Status;
@@ -20,7 +20,7 @@ const CONNECTIONS: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cold_tenants_asked_for_all_at_once_are_all_answered() {
-    let fleet = Fleet::start(if full() { 2_000 } else { 300 }).await;
+    let fleet = Fleet::start(if full() { 2_000 } else { 300 }, Renewal::KeepAlive).await;
     fleet.world.sandbox.set_behaviour(Behaviour::Slow(Duration::from_millis(50)));
     let going_by = tokio::spawn(go_by(fleet.world.clock.clone()));
     let started = Instant::now();
@@ -44,7 +44,7 @@ async fn cold_tenants_asked_for_all_at_once_are_all_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tickets_issued_together_are_renewed_apart_and_a_few_at_once() {
-    let fleet = Fleet::start(if full() { 10_000 } else { 1_000 }).await;
+    let fleet = Fleet::start(if full() { 10_000 } else { 1_000 }, Renewal::Exchange).await;
     let sandbox = &fleet.world.sandbox;
     let tickets: Vec<_> = within(fleet.ask()).await.into_iter().map(Result::unwrap).collect();
     let settings = Settings::default();
@@ -72,6 +72,44 @@ async fn tickets_issued_together_are_renewed_apart_and_a_few_at_once() {
     assert!(at_once <= settings.renewals_in_flight as u64, "{at_once}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outage_of_their_hosts_makes_tenants_with_tickets_write_no_rows() {
+    let fleet = Fleet::start(if full() { 2_000 } else { 100 }, Renewal::KeepAlive).await;
+    let (sandbox, tenants) = (&fleet.world.sandbox, fleet.tenants.len() as u64);
+    let settings = Settings::default();
+    for _ in 0..2 {
+        within(fleet.ask()).await.into_iter().for_each(|answer| drop(answer.unwrap()));
+    }
+    // All are due before the first expires, and half an hour is left until exchanges are no longer put off.
+    fleet.world.clock.advance(settings.lifetime.saturating_sub(settings.renew_before_min));
+    let before = sandbox.requests(Endpoint::WebApi);
+    let outage = sandbox.set_behaviour(Behaviour::Status(503).at(Endpoint::WebApi));
+    for round in 1..=8 {
+        within(fleet.each_has_failed(round)).await;
+        fleet.world.clock.advance(Duration::from_mins(3));
+    }
+    let rows = sandbox.total_exchanges() - tenants;
+    println!(
+        "24 min of outage of the hosts of {tenants} tenants whose tickets were due: {} requests, {rows} rows",
+        sandbox.requests(Endpoint::WebApi) - before
+    );
+    assert_eq!(rows, 0);
+    sandbox.clear_behaviour(outage);
+    let tickets: Vec<_> = within(async {
+        loop {
+            let tickets: Vec<_> = fleet.ask().await.into_iter().map(Result::unwrap).collect();
+            if tickets.iter().all(|ticket| ticket.refresh_warning.is_none()) {
+                return tickets;
+            }
+            fleet.world.clock.advance(Duration::from_secs(10));
+        }
+    })
+    .await;
+    let now = fleet.world.clock.now();
+    assert!(tickets.iter().all(|ticket| timestamp(ticket.refresh_time) > now));
+    assert_eq!(sandbox.total_exchanges(), tenants);
+}
+
 /// Whether the proofs run at the length that the figures are given for. See CONTRIBUTING.md.
 fn full() -> bool {
     std::env::var("PROOFS").is_ok_and(|value| value == "full")
@@ -85,7 +123,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    async fn start(tenants: usize) -> Self {
+    async fn start(tenants: usize, renewal: Renewal) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
         let tenants: Vec<_> =
@@ -93,12 +131,28 @@ impl Fleet {
         for (tenant, token) in &tenants {
             fs::write(path.join(tenant), token).unwrap();
         }
-        let world =
-            World::builder().config(move |config| config.store.tenants_directory = Some(path.clone())).start().await;
+        let world = World::builder()
+            .config(move |config| {
+                config.store.tenants_directory = Some(path.clone());
+                config.tickets.renewal = renewal;
+            })
+            .start()
+            .await;
         for (tenant, token) in &tenants {
             world.sandbox.add_tenant_with_token(tenant, token);
         }
         Self { world, tenants: tenants.into_iter().map(|(tenant, _)| tenant).collect(), _directory: directory }
+    }
+
+    /// Waits until so many renewals of each tenant's ticket have failed. Nobody goes without a ticket meanwhile.
+    async fn each_has_failed(&self, times: u32) {
+        loop {
+            let tickets = self.ask().await.into_iter().map(|answer| answer.expect("the ticket is valid"));
+            let failed = |ticket: SystemTicket| ticket.refresh_warning.is_some_and(|it| it.failed_attempts >= times);
+            if tickets.map(failed).collect::<Vec<_>>().into_iter().all(|failed| failed) {
+                return;
+            }
+        }
     }
 
     /// Asks for the tickets of all tenants at once.

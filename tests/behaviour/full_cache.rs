@@ -103,13 +103,21 @@ async fn the_statistics_tell_hits_exchanges_refusals_and_displaced_tickets() {
     assert!(matches!(get(9).await, Err(TicketError::NotRegistered)));
     world.clock.advance(INTERVAL);
     get(3).await.unwrap();
-    let expected =
-        Statistics { hits: 3, misses: 6, refusals: 1, exchanges: 4, failed_renewals: 0, displaced: 1, cached: 3 };
+    let expected = Statistics {
+        hits: 3,
+        misses: 6,
+        refusals: 1,
+        exchanges: 4,
+        keep_alives: 0,
+        failed_renewals: 0,
+        displaced: 1,
+        cached: 3,
+    };
     assert_eq!(tickets.statistics(), expected);
 }
 
 /// Tickets of their own, beside the server's, on the same store and the same sandbox.
-async fn tickets(world: &World, settings: Settings) -> (SystemTickets, Store) {
+pub(crate) async fn tickets(world: &World, settings: Settings) -> (SystemTickets, Store) {
     let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) =
         (Arc::new(world.clock.clone()), Arc::new(SeededRandom::new(7)));
     let config = world.config();
@@ -125,7 +133,7 @@ async fn tickets(world: &World, settings: Settings) -> (SystemTickets, Store) {
         Arc::clone(&clock),
         Arc::clone(&random),
     );
-    (SystemTickets::new(settings, exchange, clock, random), store)
+    (SystemTickets::new(settings, exchange, store.shared_tickets.clone(), clock, random), store)
 }
 
 /// A server whose cache holds [`CAPACITY`] tickets, and so many tenants, known to it and to the sandbox.

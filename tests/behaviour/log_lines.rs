@@ -10,7 +10,7 @@ use crate::world::{TENANT, World};
 
 #[tokio::test]
 async fn a_log_of_warnings_says_which_call_and_which_tenant_they_are_about() {
-    let world = World::start().await;
+    let world = World::builder().renewing_by_exchange().start().await;
     world.ticket(TENANT).await.unwrap();
     world.sandbox.set_tenant_serial(TENANT, "999999999").unwrap();
     let world = world.restart().await;
@@ -27,7 +27,7 @@ async fn a_log_of_warnings_says_which_call_and_which_tenant_they_are_about() {
     let security = line("SuperOffice's token is not for the tenant asked for");
     assert_eq!(security["fields"]["security"], true);
     assert_eq!(security["fields"]["tenant"], TENANT);
-    assert_eq!(security["span"]["name"], "exchange");
+    assert_eq!(security["span"]["name"], "load");
     assert_eq!(security["span"]["tenant"], TENANT);
     let failed = line("call failed");
     assert_eq!(failed["span"]["rpc.method"], "superoffice.ticket.v1.TicketService/GetSystemTicket");

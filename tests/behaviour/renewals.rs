@@ -8,7 +8,7 @@ use crate::world::{TENANT, World, eventually, reason, retry_delay, timestamp};
 
 #[tokio::test]
 async fn a_ticket_in_use_is_renewed_in_the_background_before_it_lapses() {
-    let world = World::start().await;
+    let world = World::builder().renewing_by_exchange().start().await;
     let first = world.ticket(TENANT).await.unwrap();
     world.ticket(TENANT).await.unwrap();
     let due = timestamp(first.refresh_time).duration_since(world.clock.now()).unsigned_abs();
@@ -24,7 +24,7 @@ async fn a_ticket_in_use_is_renewed_in_the_background_before_it_lapses() {
 
 #[tokio::test]
 async fn a_ticket_nobody_asks_for_again_lapses() {
-    let world = World::start().await;
+    let world = World::builder().renewing_by_exchange().start().await;
     world.ticket(TENANT).await.unwrap();
     world.pass(Duration::from_hours(7), Duration::from_mins(5)).await;
     assert_eq!(world.sandbox.exchanges(TENANT), 1);
@@ -34,7 +34,7 @@ async fn a_ticket_nobody_asks_for_again_lapses() {
 
 #[tokio::test]
 async fn a_ticket_asked_for_after_its_renewal_was_passed_over_is_renewed_then() {
-    let world = World::start().await;
+    let world = World::builder().renewing_by_exchange().start().await;
     let first = world.ticket(TENANT).await.unwrap();
     world.pass(Duration::from_mins(330), Duration::from_mins(5)).await;
     assert_eq!(world.ticket(TENANT).await.unwrap().fingerprint, first.fingerprint);
@@ -43,7 +43,7 @@ async fn a_ticket_asked_for_after_its_renewal_was_passed_over_is_renewed_then() 
 
 #[tokio::test]
 async fn nothing_is_served_past_its_expiry() {
-    let world = World::start().await;
+    let world = World::builder().renewing_by_exchange().start().await;
     let first = world.ticket(TENANT).await.unwrap();
     world.sandbox.set_behaviour(Behaviour::Refused(Refusal::Code(1)).at(Endpoint::Exchange));
     world.clock.advance(Duration::from_hours(6) - Duration::from_secs(1));
@@ -74,7 +74,7 @@ async fn an_outage_of_half_an_hour_fails_no_call_of_a_tenant_with_a_ticket() {
 
 #[tokio::test]
 async fn a_failed_renewal_keeps_the_ticket_warns_and_is_tried_again_with_pauses() {
-    let world = World::start().await;
+    let world = World::builder().renewing_by_exchange().start().await;
     let first = world.ticket(TENANT).await.unwrap();
     world.ticket(TENANT).await.unwrap();
     let outage = world.sandbox.set_behaviour(Behaviour::Refused(Refusal::Code(5)).at(Endpoint::Exchange));

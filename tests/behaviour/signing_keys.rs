@@ -39,7 +39,8 @@ async fn the_key_that_was_taken_is_tried_first_from_then_on() {
 #[tokio::test]
 async fn another_key_is_registered_while_we_run() {
     // The coming one comes second.
-    let world = World::builder().config(|config| config.signing_keys.push(other_key())).start().await;
+    let world =
+        World::builder().config(|config| config.signing_keys.push(other_key())).renewing_by_exchange().start().await;
     let first = world.ticket(TENANT).await.unwrap();
     world.ticket(TENANT).await.unwrap();
     assert_eq!(world.sandbox.requests(Endpoint::Exchange), 1);
@@ -62,7 +63,8 @@ async fn another_key_is_registered_while_we_run() {
 
 #[tokio::test]
 async fn without_the_registered_key_nothing_is_issued_until_it_is_registered() {
-    let world = World::builder().config(|config| config.signing_keys.push(other_key())).start().await;
+    let world =
+        World::builder().config(|config| config.signing_keys.push(other_key())).renewing_by_exchange().start().await;
     world.sandbox.replace_partner_public_key(foreign_public_key()).unwrap();
     for _ in 0..10 {
         let refused = world.ticket(TENANT).await.unwrap_err();

@@ -10,22 +10,27 @@ use tempfile::TempDir;
 use ticketd::clock::{Clock, ManualClock};
 use ticketd::config::Config;
 use ticketd::crypto::PrivateKey;
+use ticketd::grpc::proto::authorization_service_client::AuthorizationServiceClient;
+use ticketd::grpc::proto::invalidate_system_ticket_request::Cause;
+use ticketd::grpc::proto::invalidate_system_ticket_response::Outcome;
 use ticketd::grpc::proto::tenant_service_client::TenantServiceClient;
 use ticketd::grpc::proto::ticket_service_client::TicketServiceClient;
 use ticketd::grpc::proto::{
-    DeleteTenantRequest, GetSystemTicketRequest, InvalidateSystemTicketRequest, PutTenantRequest,
-    RefreshAccessTokenRequest, RefreshAccessTokenResponse, SystemTicket, invalidate_system_ticket_response,
+    DeleteTenantRequest, GetSystemTicketRequest, GetTenantRequest, InvalidateSystemTicketRequest, ListGrantsRequest,
+    PutTenantRequest, RefreshAccessTokenRequest, RefreshAccessTokenResponse, RevokeGrantRequest, SystemTicket,
 };
 use ticketd::identifiers::{ApplicationId, ClientSecret, Environment};
 use ticketd::random::SeededRandom;
 use ticketd::server::{Process, Server};
-use ticketd::{credentials, server, store, superoffice, telemetry};
+use ticketd::{credentials, http, server, store, superoffice, telemetry};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 /// The tenant of most tests. The sandbox knows it, and it is registered with ticketd.
 pub(crate) const TENANT: &str = "Cust12345";
+/// Where the sign-ins of callers may end, at the sandbox as well as here.
+pub(crate) const CALLBACK: &str = "https://caller.example/signed-in";
 /// When most tests begin.
 pub(crate) const START: &str = "2026-11-22T12:00:00Z";
 /// No test waits longer than this for anything.
@@ -37,6 +42,17 @@ pub(crate) struct World {
     server: Server,
     config: Remake,
     directory: TempDir,
+}
+
+/// Another server beside a world's, with the same configuration.
+pub(crate) struct Replica {
+    server: Server,
+}
+
+/// A replica that is not there yet.
+pub(crate) struct ReplicaParts {
+    config: Config,
+    clock: ManualClock,
 }
 
 /// What a server is made of again after a restart.
@@ -58,8 +74,13 @@ impl World {
     pub(crate) fn builder() -> WorldBuilder {
         let clock = ManualClock::new(START.parse().unwrap());
         let shared = clock.clone();
-        let sandbox = Sandbox::builder().clock(SandboxClock::from_fn(move || shared.now()));
+        let sandbox = Sandbox::builder().redirect_uri(CALLBACK).clock(SandboxClock::from_fn(move || shared.now()));
         WorldBuilder { sandbox, clock, change: Box::new(|_| {}) }
+    }
+
+    /// Where the pages are served.
+    pub(crate) fn pages(&self) -> SocketAddr {
+        self.server.addresses().http.expect("this world has pages")
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -71,6 +92,21 @@ impl World {
         (self.config)(&self.sandbox, &self.directory)
     }
 
+    /// The time of this world.
+    pub(crate) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Another server on the same database.
+    pub(crate) async fn replica(&self) -> Replica {
+        self.parts_of_a_replica().start().await
+    }
+
+    /// What makes another server on the same database.
+    pub(crate) fn parts_of_a_replica(&self) -> ReplicaParts {
+        ReplicaParts { config: self.config(), clock: self.clock.clone() }
+    }
+
     /// A connection of its own.
     pub(crate) fn channel(&self) -> Channel {
         Endpoint::from_shared(format!("http://{}", self.address())).unwrap().connect_lazy()
@@ -78,6 +114,10 @@ impl World {
 
     pub(crate) fn tickets(&self) -> TicketServiceClient<Channel> {
         TicketServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn authorization(&self) -> AuthorizationServiceClient<Channel> {
+        AuthorizationServiceClient::new(self.channel())
     }
 
     pub(crate) fn tenants(&self) -> TenantServiceClient<Channel> {
@@ -94,24 +134,15 @@ impl World {
         tenant: &str,
         min_validity: Option<Duration>,
     ) -> Result<SystemTicket, Status> {
-        let request = GetSystemTicketRequest {
-            context_identifier: tenant.to_owned(),
-            min_validity: min_validity.map(|duration| duration.try_into().unwrap()),
-        };
-        let response = within(self.tickets().get_system_ticket(request)).await?;
-        Ok(response.into_inner().system_ticket.expect("a response holds a ticket"))
+        ticket_at(self.address(), tenant, min_validity).await
     }
 
-    pub(crate) async fn invalidate(
-        &self,
-        tenant: &str,
-        fingerprint: &str,
-    ) -> invalidate_system_ticket_response::Outcome {
-        let request = InvalidateSystemTicketRequest {
-            context_identifier: tenant.to_owned(),
-            fingerprint: fingerprint.to_owned(),
-        };
-        within(self.tickets().invalidate_system_ticket(request)).await.unwrap().into_inner().outcome()
+    pub(crate) async fn invalidate(&self, tenant: &str, fingerprint: &str) -> Outcome {
+        self.report(tenant, fingerprint, Cause::Refused).await
+    }
+
+    pub(crate) async fn report(&self, tenant: &str, fingerprint: &str, cause: Cause) -> Outcome {
+        report_at(self.address(), tenant, fingerprint, cause).await
     }
 
     pub(crate) async fn access_token(
@@ -122,8 +153,31 @@ impl World {
         let request = RefreshAccessTokenRequest {
             context_identifier: tenant.to_owned(),
             refresh_token: refresh_token.to_owned(),
+            ..RefreshAccessTokenRequest::default()
         };
         Ok(within(self.tickets().refresh_access_token(request)).await?.into_inner())
+    }
+
+    /// An access token by the grant that is kept of the user.
+    pub(crate) async fn access_token_of(&self, tenant: &str, user: &str) -> Result<RefreshAccessTokenResponse, Status> {
+        let request = RefreshAccessTokenRequest {
+            context_identifier: tenant.to_owned(),
+            user: user.to_owned(),
+            ..RefreshAccessTokenRequest::default()
+        };
+        Ok(within(self.tickets().refresh_access_token(request)).await?.into_inner())
+    }
+
+    /// The users whose grants are kept.
+    pub(crate) async fn granting_users(&self, tenant: &str) -> Vec<String> {
+        let request = ListGrantsRequest { context_identifier: tenant.to_owned(), ..Default::default() };
+        let grants = within(self.tenants().list_grants(request)).await.unwrap().into_inner().grants;
+        grants.into_iter().map(|grant| grant.user).collect()
+    }
+
+    pub(crate) async fn revoke(&self, tenant: &str, user: &str) -> Result<(), Status> {
+        let request = RevokeGrantRequest { context_identifier: tenant.to_owned(), user: user.to_owned() };
+        within(self.tenants().revoke_grant(request)).await.map(drop)
     }
 
     /// Makes the tenant known to the sandbox and registers it with ticketd.
@@ -141,9 +195,44 @@ impl World {
         within(self.tenants().put_tenant(request)).await.unwrap();
     }
 
+    /// Registers a tenant, if the store can.
+    pub(crate) async fn try_put_tenant(&self, tenant: &str, system_user_token: &str) -> Result<(), Status> {
+        let request = PutTenantRequest {
+            context_identifier: tenant.to_owned(),
+            system_user_token: system_user_token.to_owned(),
+            accept_serial: false,
+        };
+        within(self.tenants().put_tenant(request)).await.map(drop)
+    }
+
+    /// What is registered about a tenant.
+    pub(crate) async fn find_tenant(&self, tenant: &str) -> Result<(), Status> {
+        let request = GetTenantRequest { context_identifier: tenant.to_owned() };
+        within(self.tenants().get_tenant(request)).await.map(drop)
+    }
+
     pub(crate) async fn delete_tenant(&self, tenant: &str) {
         let request = DeleteTenantRequest { context_identifier: tenant.to_owned() };
         within(self.tenants().delete_tenant(request)).await.unwrap();
+    }
+
+    /// Ends the server at once, with nothing finished, and starts another on the same files.
+    pub(crate) async fn killed_and_restarted(self) -> Self {
+        let Self { sandbox, clock, server, config, directory } = self;
+        drop(server);
+        let server = bind(config(&sandbox, &directory), &clock).await;
+        Self { sandbox, clock, server, config, directory }
+    }
+
+    /// Asks the server to stop, does something while it does, and starts another on the same files.
+    pub(crate) async fn restarted_while(self, act: impl FnOnce(&Sandbox)) -> Self {
+        let Self { sandbox, clock, server, config, directory } = self;
+        server.stop().request();
+        settle().await;
+        act(&sandbox);
+        within(server.join()).await.unwrap();
+        let server = bind(config(&sandbox, &directory), &clock).await;
+        Self { sandbox, clock, server, config, directory }
     }
 
     /// Stops the server and starts another on the same files.
@@ -164,6 +253,62 @@ impl World {
     }
 }
 
+impl ReplicaParts {
+    pub(crate) async fn start(self) -> Replica {
+        Replica { server: bind(self.config, &self.clock).await }
+    }
+}
+
+impl Replica {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.addresses().grpc
+    }
+
+    pub(crate) async fn ticket(&self, tenant: &str) -> Result<SystemTicket, Status> {
+        self.ticket_for(tenant, None).await
+    }
+
+    pub(crate) async fn ticket_for(
+        &self,
+        tenant: &str,
+        min_validity: Option<Duration>,
+    ) -> Result<SystemTicket, Status> {
+        ticket_at(self.address(), tenant, min_validity).await
+    }
+
+    pub(crate) async fn invalidate(&self, tenant: &str, fingerprint: &str) -> Outcome {
+        report_at(self.address(), tenant, fingerprint, Cause::Refused).await
+    }
+}
+
+/// A client of the server at this address, with a connection of its own.
+pub(crate) fn tickets_at(address: SocketAddr) -> TicketServiceClient<Channel> {
+    TicketServiceClient::new(Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy())
+}
+
+/// The tenant's ticket from the server at this address.
+pub(crate) async fn ticket_at(
+    address: SocketAddr,
+    tenant: &str,
+    min_validity: Option<Duration>,
+) -> Result<SystemTicket, Status> {
+    let request = GetSystemTicketRequest {
+        context_identifier: tenant.to_owned(),
+        min_validity: min_validity.map(|duration| duration.try_into().unwrap()),
+    };
+    let response = within(tickets_at(address).get_system_ticket(request)).await?;
+    Ok(response.into_inner().system_ticket.expect("a response holds a ticket"))
+}
+
+async fn report_at(address: SocketAddr, tenant: &str, fingerprint: &str, cause: Cause) -> Outcome {
+    let request = InvalidateSystemTicketRequest {
+        context_identifier: tenant.to_owned(),
+        fingerprint: fingerprint.to_owned(),
+        cause: cause.into(),
+    };
+    within(tickets_at(address).invalidate_system_ticket(request)).await.unwrap().into_inner().outcome()
+}
+
 impl WorldBuilder {
     /// Sets the sandbox up.
     pub(crate) fn sandbox(mut self, change: impl FnOnce(Builder) -> Builder) -> Self {
@@ -171,10 +316,33 @@ impl WorldBuilder {
         self
     }
 
-    /// Changes the configuration of the server, also when it is started again.
+    /// The clock of the world that is going to be.
+    pub(crate) fn clock(&self) -> ManualClock {
+        self.clock.clone()
+    }
+
+    /// Has pages, which browsers find at `public_url`.
+    pub(crate) fn pages(self, public_url: &str) -> Self {
+        let public_url: http::PublicUrl = public_url.parse().unwrap();
+        let redirect_uri = public_url.redirect_uri();
+        let pages = http::Settings::new("127.0.0.1:0".parse().unwrap(), public_url);
+        let with_pages = self.sandbox(|sandbox| sandbox.redirect_uri(redirect_uri));
+        with_pages.config(move |config| config.http = Some(pages.clone()))
+    }
+
+    /// Changes the configuration of the server, also when it is started again, after what was changed before.
     pub(crate) fn config(mut self, change: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
-        self.change = Box::new(change);
+        let before = self.change;
+        self.change = Box::new(move |config| {
+            before(config);
+            change(config);
+        });
         self
+    }
+
+    /// Every renewal is an exchange: for a test of exchanges.
+    pub(crate) fn renewing_by_exchange(self) -> Self {
+        self.config(|config| config.tickets.renewal = credentials::Renewal::Exchange)
     }
 
     pub(crate) async fn start(self) -> World {
@@ -255,6 +423,7 @@ fn config(sandbox: &Sandbox, directory: &TempDir) -> Config {
             state_timeout: Duration::from_secs(2),
             max_requests_in_flight: 64,
             exchange: superoffice::ExchangeTransport::Rest,
+            redirect_uris: vec![CALLBACK.to_owned()],
             development: Some(superoffice::Development {
                 base_url: sandbox.base_url().parse().unwrap(),
                 extra_ca_file,
@@ -265,6 +434,12 @@ fn config(sandbox: &Sandbox, directory: &TempDir) -> Config {
         store: store::Settings {
             url: format!("sqlite://{}", directory.path().join("ticketd.db").display()),
             tenants_directory: None,
+            postgres: store::PostgresSettings::default(),
+            sealing: store::Sealing {
+                key_files: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key").into()],
+                environment: Environment::Sod,
+                application: ApplicationId::new("app"),
+            },
         },
         server: server::Settings {
             address: "127.0.0.1:0".parse().unwrap(),
@@ -272,6 +447,7 @@ fn config(sandbox: &Sandbox, directory: &TempDir) -> Config {
             drain_delay: Duration::ZERO,
             ..server::Settings::default()
         },
+        http: None,
         telemetry: telemetry::Settings::default(),
     }
 }

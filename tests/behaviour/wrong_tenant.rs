@@ -89,7 +89,7 @@ async fn another_tenants_token_at_a_renewal_leaves_the_ticket_as_it_is() {
 
 /// A world where another tenant has a ticket, which is answered too.
 async fn two_tenants() -> (World, SystemTicket) {
-    let world = World::start().await;
+    let world = World::builder().renewing_by_exchange().start().await;
     world.add_tenant(WRONGED).await;
     let others = world.ticket(TENANT).await.unwrap();
     (world, others)
