@@ -159,7 +159,11 @@ impl Flood {
 async fn send(client: &mut TicketServiceClient<Channel>, number: usize) -> &'static str {
     let context_identifier = identifier(number);
     let outcome = if number / 8 % 8 == 7 {
-        let request = InvalidateSystemTicketRequest { context_identifier, fingerprint: format!("{number:032x}") };
+        let request = InvalidateSystemTicketRequest {
+            context_identifier,
+            fingerprint: format!("{number:032x}"),
+            ..Default::default()
+        };
         client.invalidate_system_ticket(request).await.map(drop)
     } else {
         client.get_system_ticket(GetSystemTicketRequest { context_identifier, min_validity: None }).await.map(drop)
@@ -259,7 +263,10 @@ impl Program {
             path("private-key.pem").display(),
             sandbox.base_url(),
         );
-        let store = format!("[store]\nurl = \"sqlite://{}\"\n", path("ticketd.db").display());
+        let sealing_key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key");
+        let database = path("ticketd.db");
+        let store =
+            format!("[store]\nurl = \"sqlite://{}\"\nsealing_key_files = [{sealing_key:?}]\n", database.display());
         let server = "[server]\naddress = \"127.0.0.1:0\"\nhealth_address = \"127.0.0.1:0\"\n";
         fs::write(path("ticketd.toml"), [&superoffice, &store, server].concat()).unwrap();
 

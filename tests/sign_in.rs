@@ -61,6 +61,7 @@ impl Scene {
             state_timeout: Duration::from_secs(2),
             max_requests_in_flight: 64,
             exchange: ExchangeTransport::Rest,
+            redirect_uris: vec![CALLBACK.to_owned()],
             development: Some(Development { base_url: sandbox.base_url().parse().unwrap(), extra_ca_file: None }),
         };
         let superoffice = SuperOffice::new(settings, Arc::new(clock.clone()), Arc::new(SystemRandom)).unwrap();

@@ -30,6 +30,7 @@ fn client(sandbox: &Sandbox, extra_ca_file: Option<PathBuf>, clock: impl Clock) 
         state_timeout: Duration::from_secs(2),
         max_requests_in_flight: 64,
         exchange: ExchangeTransport::Rest,
+        redirect_uris: Vec::new(),
         development: Some(Development { base_url: sandbox.base_url().parse().unwrap(), extra_ca_file }),
     };
     SuperOffice::new(settings, Arc::new(clock), Arc::new(SystemRandom)).unwrap()

@@ -100,11 +100,16 @@ async fn requests_that_cannot_be_meant_are_refused_with_the_field_at_fault() {
     refused(tickets.get_system_ticket(request).await, "MIN_VALIDITY_INVALID", "min_validity");
 
     let fingerprint = "not a fingerprint".to_owned();
-    let request = InvalidateSystemTicketRequest { context_identifier: context_identifier(), fingerprint };
+    let request =
+        InvalidateSystemTicketRequest { context_identifier: context_identifier(), fingerprint, ..Default::default() };
     refused(tickets.invalidate_system_ticket(request).await, "FINGERPRINT_INVALID", "fingerprint");
 
     let refresh_token = String::new();
-    let request = RefreshAccessTokenRequest { context_identifier: context_identifier(), refresh_token };
+    let request = RefreshAccessTokenRequest {
+        context_identifier: context_identifier(),
+        refresh_token,
+        ..RefreshAccessTokenRequest::default()
+    };
     refused(tickets.refresh_access_token(request).await, "REFRESH_TOKEN_INVALID", "refresh_token");
 
     let mut tenants = rig.tenants();
@@ -363,6 +368,7 @@ fn config() -> (Config, TempDir) {
             state_timeout: Duration::from_secs(2),
             max_requests_in_flight: 64,
             exchange: superoffice::ExchangeTransport::Rest,
+            redirect_uris: Vec::new(),
             development: None,
         },
         signing_keys: Vec::new(),
@@ -370,12 +376,19 @@ fn config() -> (Config, TempDir) {
         store: store::Settings {
             url: format!("sqlite://{}", directory.path().join("ticketd.db").display()),
             tenants_directory: None,
+            postgres: store::PostgresSettings::default(),
+            sealing: store::Sealing {
+                key_files: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key").into()],
+                environment: Environment::Sod,
+                application: ApplicationId::new("app"),
+            },
         },
         server: server::Settings {
             address: "127.0.0.1:0".parse().unwrap(),
             health_address: "127.0.0.1:0".parse().unwrap(),
             ..server::Settings::default()
         },
+        http: None,
         telemetry: telemetry::Settings::default(),
     };
     (config, directory)

@@ -22,7 +22,7 @@ use crate::rig::{Process, Rig, within};
 /// A caller, everything it is answered noted.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    channel: Channel,
+    pub(crate) channel: Channel,
     channels: Channels,
 }
 
@@ -45,18 +45,20 @@ impl Caller {
 
     pub(crate) async fn access_token(&self, tenant: &str, refresh_token: &str) -> Result<(), Status> {
         let (context_identifier, refresh_token) = (tenant.to_owned(), refresh_token.to_owned());
-        let request = RefreshAccessTokenRequest { context_identifier, refresh_token };
+        let request =
+            RefreshAccessTokenRequest { context_identifier, refresh_token, ..RefreshAccessTokenRequest::default() };
         let mut client = TicketServiceClient::new(self.channel.clone());
         let mut answer = self.note(within(client.refresh_access_token(request)).await)?;
         assert!(!answer.access_token.is_empty());
         answer.access_token.clear();
+        answer.refresh_token.clear();
         self.note_answer(&answer);
         Ok(())
     }
 
     async fn invalidate(&self, tenant: &str, fingerprint: &str) {
         let (context_identifier, fingerprint) = (tenant.to_owned(), fingerprint.to_owned());
-        let request = InvalidateSystemTicketRequest { context_identifier, fingerprint };
+        let request = InvalidateSystemTicketRequest { context_identifier, fingerprint, ..Default::default() };
         let mut client = TicketServiceClient::new(self.channel.clone());
         if let Ok(answer) = self.note(within(client.invalidate_system_ticket(request)).await) {
             self.note_answer(&answer);
@@ -106,7 +108,7 @@ impl Caller {
         }
     }
 
-    fn note<T>(&self, outcome: Result<Response<T>, Status>) -> Result<T, Status> {
+    pub(crate) fn note<T>(&self, outcome: Result<Response<T>, Status>) -> Result<T, Status> {
         match outcome {
             Ok(response) => {
                 self.channels.note("gRPC answers but for their secret", format!("{:?}", response.metadata()));
@@ -121,7 +123,7 @@ impl Caller {
         }
     }
 
-    fn note_answer(&self, answer: &(impl prost::Message + std::fmt::Debug)) {
+    pub(crate) fn note_answer(&self, answer: &(impl prost::Message + std::fmt::Debug)) {
         self.channels.note("gRPC answers but for their secret", answer.encode_to_vec());
         self.channels.note("gRPC answers but for their secret", format!("{answer:?}"));
     }

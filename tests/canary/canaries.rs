@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use rsa::pkcs8::pkcs5::pbes2;
 use rsa::pkcs8::{LineEnding, PrivateKeyInfoRef};
 use superoffice_sandbox::SeenSecrets;
-use ticketd::crypto::PrivateKey;
+use ticketd::crypto::{PrivateKey, SealingKey};
 
 use crate::needles::Needles;
 
@@ -34,6 +34,7 @@ pub(crate) struct Canaries {
     pub(crate) unknown_refresh_token: String,
     /// A system user token that nobody registered.
     pub(crate) stray_token: String,
+    pub(crate) sealing_key: String,
     pub(crate) registered_key: KeyMaterial,
     /// Its file is encrypted.
     pub(crate) other_key: KeyMaterial,
@@ -56,6 +57,7 @@ impl Canaries {
             application_name,
             passphrase: format!("{} {}%ß", letters(14), letters(13)),
             unknown_refresh_token: letters(64),
+            sealing_key: SealingKey::random().unwrap().to_text().to_string(),
             registered_key: KeyMaterial::draw(),
             other_key: KeyMaterial::draw(),
         }
@@ -67,6 +69,8 @@ impl Canaries {
         needles.add("client secret", &self.client_secret);
         needles.add("application name", &self.application_name);
         needles.add("passphrase", &self.passphrase);
+        needles.add("sealing key", &self.sealing_key);
+        needles.add("bytes of the sealing key", STANDARD.decode(&self.sealing_key).unwrap());
         needles.add("unknown refresh token", &self.unknown_refresh_token);
         needles.add("stray system user token", &self.stray_token);
         for (number, token) in tokens.iter().enumerate() {
@@ -93,6 +97,9 @@ impl Canaries {
         }
         for (number, code) in seen.codes.iter().enumerate() {
             needles.add(&format!("authorization code {number}"), code);
+        }
+        for (number, verifier) in seen.code_verifiers.iter().enumerate() {
+            needles.add(&format!("code verifier {number}"), verifier);
         }
         for (number, signed) in seen.signed_system_tokens.iter().enumerate() {
             needles.add(&format!("signature of signed token {number}"), signed.rsplit_once('.').unwrap().1);

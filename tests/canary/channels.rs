@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex};
 use crate::needles::Needles;
 
 /// The ways out of a server and its calls, and the least that must have come each way, in bytes: silence proves nothing.
-pub(crate) const OF_A_SERVER: [(&str, usize); 9] = [
+pub(crate) const OF_A_SERVER: [(&str, usize); 11] = [
     ("log", 50_000),
     ("stdout of the server", 0),
     ("spans", 20_000),
     ("bytes to the collector", 20_000),
+    ("metrics", 500),
     ("gRPC errors", 10_000),
     ("gRPC answers but for their secret", 2_000),
     ("health and reflection", 1_000),
     ("raw sockets", 100),
+    ("files of the database", 20_000),
     ("command line and environment", 100),
 ];
 

@@ -1,7 +1,11 @@
-//! An OpenTelemetry collector that keeps all it gets: the spans, and the bytes on the wire.
+//! An OpenTelemetry collector that keeps all it gets: the spans, the metrics, and the bytes on the wire.
 
 use std::net::SocketAddr;
 
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use prost::Message as _;
@@ -26,13 +30,29 @@ impl TraceService for Collector {
     }
 }
 
+#[async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        self.0.note("metrics", format!("{:?}", request.metadata()));
+        self.0.note("metrics", request.into_inner().encode_to_vec());
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
 /// Starts one and answers its endpoint.
 pub(crate) async fn start(channels: &Channels) -> String {
     let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let behind = collector.local_addr().unwrap();
     let service = TraceServiceServer::new(Collector(channels.clone()));
+    let metrics = MetricsServiceServer::new(Collector(channels.clone()));
     tokio::spawn(
-        tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(collector)),
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .add_service(metrics)
+            .serve_with_incoming(TcpListenerStream::new(collector)),
     );
     let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", front.local_addr().unwrap());

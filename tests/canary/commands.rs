@@ -26,7 +26,14 @@ pub(crate) async fn as_they_should(rig: &Rig, process: &Process) {
         run(&["ticket", "get", tenant, "--address", &grpc, "--json"], "").await;
         let shown = rig.run(&["ticket", "get", tenant, "--address", &grpc, "--show-ticket"], "", true).await;
         assert!(succeeded(shown).stdout.starts_with(b"7T:"));
+        let call = ["call", tenant, "--address", &grpc, config[0], config[1]];
+        run(&[&call[..], &["GET", "v1/User/currentPrincipal"]].concat(), "").await;
+        run(&[&call[..], &["POST", "v1/Contact", "--data", "-"]].concat(), r#"{"Name":"Acme"}"#).await;
+        // A refused ticket is on its way back and forth.
+        rig.sandbox.revoke_tickets(tenant);
+        rig.run(&[&call[..], &["GET", "v1/User/currentPrincipal"]].concat(), "", false).await;
     }
+    rig.run(&["call", "--all", "GET", "v1/Contact", "--address", &grpc, config[0], config[1]], "", false).await;
     run(&["tenants", "delete", "Stdin1", config[0], config[1]], "").await;
     let health = format!("http://{}", process.health);
     run(&["healthcheck", "--address", &health], "").await;
@@ -68,11 +75,26 @@ pub(crate) async fn by_mistake(rig: &Rig, process: &Process) {
         fail(&["tenants", "put", "Cust5", "--token-file", secret, "--config", &config], "").await;
         fail(&["tenants", "show", secret, "--config", &config], "").await;
         fail(&["tenants", "delete", secret, "--config", &config], "").await;
+        fail(&["tenants", "grants", secret, "--config", &config], "").await;
+        fail(&["tenants", "revoke", secret, secret, "--config", &config], "").await;
+        fail(&["tenants", "revoke", "Cust1", secret, "--config", &config], "").await;
         fail(&["ticket", "get", secret, "--address", &grpc], "").await;
         fail(&["ticket", "get", "Cust1", "--min-validity", secret], "").await;
         fail(&["ticket", "get", "Cust1", "--min-validity", &format!("12{secret}")], "").await;
         fail(&["ticket", "get", "Cust1", "--address", secret], "").await;
         fail(&["ticket", "get", "Cust1", "--address", &format!("http://{secret}:{secret}@127.0.0.1:1")], "").await;
+        let call = ["call", "--config", &config, "--address", &grpc];
+        fail(&[&call[..], &[secret, "GET", "v1/Contact"]].concat(), "").await;
+        fail(&[&call[..], &["Cust1", secret, "v1/Contact"]].concat(), "").await;
+        fail(&[&call[..], &["Cust1", "GET", secret]].concat(), "").await;
+        fail(&[&call[..], &["Cust1", "GET", "v1/Contact", secret]].concat(), "").await;
+        fail(&[&call[..], &["Cust1", "GET", "v1/Contact", "--user", secret]].concat(), "").await;
+        fail(&[&call[..], &["Cust1", "GET", "v1/Contact", "--content-type", &format!("{secret}\n")]].concat(), "")
+            .await;
+        fail(&[&call[..], &["Cust1", "POST", "v1/Contact", "--data", secret]].concat(), "").await;
+        fail(&[&call[..], &["Cust1", "POST", "v1/Contact", "--data", &format!("@{secret}")]].concat(), "").await;
+        fail(&[&call[..], &["Cust1", "POST", "v1/Contact", "--data", "-"]].concat(), secret).await;
+        fail(&[&call[..], &["--all", secret, "v1/Contact"]].concat(), "").await;
         fail(&["keys", "inspect", secret], "").await;
         fail(&["keys", "inspect", "other.pem", "--passphrase-file", secret], "").await;
         fail(&["keys", "convert", "registered.pem", "--to", secret], "").await;

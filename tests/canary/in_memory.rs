@@ -4,12 +4,17 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use superoffice_sandbox::{Behaviour, Endpoint, Refusal, Sandbox, SandboxClock};
+use superoffice_sandbox::{Behaviour, CannedAnswer, Endpoint, Refusal, Sandbox, SandboxClock};
 use ticketd::clock::{Clock, ManualClock};
 use ticketd::config::Config;
-use ticketd::credentials::{AccessTokens, Exchange, InvalidateOutcome, SystemTickets};
+use ticketd::credentials::{
+    AccessTokens, Exchange, InvalidateOutcome, KeptGrants, Registrar, SignInAnswer, SignInRequest, SignIns,
+    SystemTickets,
+};
 use ticketd::crypto::{Fingerprinter, KeyedHasher, PrivateKey};
-use ticketd::identifiers::{ApplicationId, ClientSecret, Environment, RefreshToken, SystemUserToken};
+use ticketd::identifiers::{
+    ApplicationId, AuthorizationCode, BrowserSecret, ClientSecret, Environment, RefreshToken, SystemUserToken,
+};
 use ticketd::random::{Random, SeededRandom};
 use ticketd::server::{Process, Server};
 use ticketd::store::Store;
@@ -20,6 +25,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt};
 
 use crate::canaries::{Canaries, letters};
+use crate::rig::CALLBACK;
 
 const SHOWN: &str = "Cust1";
 
@@ -54,6 +60,7 @@ async fn nothing_leaks_by_debug_or_in_hours_of_renewals_and_reports() {
         .application_name(&canaries.application_name)
         .partner_public_key(&canaries.registered_key.public_pem)
         .remember_secrets(true)
+        .redirect_uri(CALLBACK)
         .start()
         .await
         .unwrap();
@@ -65,7 +72,7 @@ async fn nothing_leaks_by_debug_or_in_hours_of_renewals_and_reports() {
     let hand = clock.clone();
     let clock: Arc<dyn Clock> = Arc::new(clock);
     let random: Arc<dyn Random> = Arc::new(SeededRandom::new(7));
-    let Parts { store, superoffice, tickets, access_tokens } = parts(&config, &clock, &random).await;
+    let Parts { store, superoffice, tickets, access_tokens, sign_ins } = parts(&config, &clock, &random).await;
     let tenant = SHOWN.parse().unwrap();
     let registered = store.tenants.put(tenant, SystemUserToken::new(&token), false, clock.now()).await.unwrap();
     let renewals = tokio::spawn(tickets.clone().run_renewals());
@@ -76,16 +83,22 @@ async fn nothing_leaks_by_debug_or_in_hours_of_renewals_and_reports() {
     let refused = access_tokens.refresh(tenant, unknown).await.unwrap_err();
     shown.push(format!("{first:?} {registered:?} {refresh_token:?} {access_token:?} {refused:?} {refused}"));
 
+    let of_sign_in = sign_in(&sign_ins, &sandbox, &mut shown).await;
+    let user = access_tokens.of_user(tenant, "admin@cust1.example.com").await.unwrap();
+    shown.push(format!("{user:?} {:?}", store.grants.list(tenant, None, 9).await.unwrap()));
+
     // Reported as refused, too early and in time.
-    assert_eq!(tickets.invalidate(tenant, first.ticket.fingerprint), InvalidateOutcome::TooRecent);
+    assert_eq!(tickets.invalidate(tenant, first.ticket.fingerprint).await, InvalidateOutcome::TooRecent);
     advance(&hand, Duration::from_secs(31)).await;
-    assert_eq!(tickets.invalidate(tenant, first.ticket.fingerprint), InvalidateOutcome::Invalidated);
+    assert_eq!(tickets.invalidate(tenant, first.ticket.fingerprint).await, InvalidateOutcome::Invalidated);
     let second = tickets.get(tenant, Duration::ZERO).await.unwrap();
     assert_ne!(second.ticket.fingerprint, first.ticket.fingerprint);
 
     // Renewals that fail, with an echo in each refusal, until nothing is served.
     tickets.get(tenant, Duration::ZERO).await.unwrap();
     let text = format!("no {token} {} {}", canaries.client_secret, second.ticket.ticket.expose());
+    let stale = CannedAnswer { status: 401, body: text.clone() };
+    sandbox.set_behaviour(Behaviour::Answer(stale).at(Endpoint::WebApi));
     sandbox.set_behaviour(Behaviour::Refused(Refusal::Message(text)).at(Endpoint::Exchange));
     for _ in 0..74 {
         advance(&hand, Duration::from_mins(5)).await;
@@ -108,7 +121,10 @@ async fn nothing_leaks_by_debug_or_in_hours_of_renewals_and_reports() {
     server.shutdown().await.unwrap();
 
     let shown = shown.concat();
-    let needles = canaries.needles(&[token], &sandbox.seen_secrets());
+    let mut needles = canaries.needles(&[token], &sandbox.seen_secrets());
+    for secret in &of_sign_in {
+        needles.add("state or nonce", secret);
+    }
     let log = log.0.lock().unwrap();
     println!("{} bytes of log and {} of Debug searched for {} pieces", log.len(), shown.len(), needles.pieces());
     assert_eq!(needles.search(&log), []);
@@ -122,6 +138,28 @@ struct Parts {
     superoffice: Arc<SuperOffice>,
     tickets: SystemTickets,
     access_tokens: AccessTokens,
+    sign_ins: SignIns,
+}
+
+/// A sign-in whose every part is shown. Answers its state and nonce.
+async fn sign_in(sign_ins: &SignIns, sandbox: &Sandbox, shown: &mut Vec<String>) -> [String; 2] {
+    let request = SignInRequest {
+        redirect_uri: CALLBACK.to_owned(),
+        tenant: SHOWN.parse().ok(),
+        login_hint: None,
+        browser: Some(BrowserSecret::new(letters(43))),
+    };
+    let begun = sign_ins.begin(request.clone()).await.unwrap();
+    let redirect = sandbox.approve(&begun.authorization_url, "admin@cust1.example.com").unwrap();
+    let code = AuthorizationCode::new(redirect.split_once("code=").unwrap().1);
+    let answer = SignInAnswer { state: begun.state.clone(), code, browser: request.browser.clone() };
+    let stranger = SignInAnswer { browser: None, ..answer.clone() };
+    let refused = sign_ins.finish(stranger).await.unwrap_err();
+    let signed_in = sign_ins.finish(answer.clone()).await.unwrap();
+    shown
+        .push(format!("{request:?} {begun:?} {begun:#?} {answer:?} {refused:?} {refused} {signed_in:?} {sign_ins:#?}"));
+    let url = url::Url::parse(&begun.authorization_url).unwrap();
+    ["state", "nonce"].map(|name| url.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned())
 }
 
 async fn parts(config: &Config, clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Parts {
@@ -142,11 +180,32 @@ async fn parts(config: &Config, clock: &Arc<dyn Clock>, random: &Arc<dyn Random>
         Arc::clone(clock),
         Arc::clone(random),
     );
-    let hasher = KeyedHasher::random().unwrap();
-    let access_tokens =
-        AccessTokens::new(&config.tickets, Arc::clone(&superoffice), hasher, Arc::clone(clock), Arc::clone(random));
-    let tickets = SystemTickets::new(config.tickets.clone(), exchange, Arc::clone(clock), Arc::clone(random));
-    Parts { store, superoffice, tickets, access_tokens }
+    let tickets = SystemTickets::new(
+        config.tickets.clone(),
+        exchange,
+        store.shared_tickets.clone(),
+        Arc::clone(clock),
+        Arc::clone(random),
+    );
+    let registrar = Registrar::new(
+        Arc::clone(&superoffice),
+        Arc::clone(&store.tenants),
+        tickets.clone(),
+        config.tickets.clock_leeway,
+        Arc::clone(clock),
+    );
+    let access_tokens = AccessTokens::new(
+        &config.tickets,
+        Arc::clone(&superoffice),
+        registrar.clone(),
+        KeptGrants::new(Arc::clone(&store.grants), Arc::clone(clock)),
+        KeyedHasher::random().unwrap(),
+        Arc::clone(clock),
+        Arc::clone(random),
+    );
+    let pending = Arc::clone(&store.sign_ins);
+    let sign_ins = SignIns::new(Arc::clone(&superoffice), pending, registrar, access_tokens.clone(), Arc::clone(clock));
+    Parts { store, superoffice, tickets, access_tokens, sign_ins }
 }
 
 /// Moves time on and lets the renewals act.
@@ -168,6 +227,7 @@ fn config(sandbox: &Sandbox, canaries: &Canaries, directory: &std::path::Path) -
             state_timeout: Duration::from_secs(2),
             max_requests_in_flight: 64,
             exchange: superoffice::ExchangeTransport::Rest,
+            redirect_uris: vec![CALLBACK.to_owned()],
             development: Some(superoffice::Development {
                 base_url: sandbox.base_url().parse().unwrap(),
                 extra_ca_file: None,
@@ -178,6 +238,12 @@ fn config(sandbox: &Sandbox, canaries: &Canaries, directory: &std::path::Path) -
         store: store::Settings {
             url: format!("sqlite://{}", directory.join("ticketd.db").display()),
             tenants_directory: None,
+            postgres: store::PostgresSettings::default(),
+            sealing: store::Sealing {
+                key_files: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key").into()],
+                environment: Environment::Sod,
+                application: ApplicationId::new("app"),
+            },
         },
         server: server::Settings {
             address: "127.0.0.1:0".parse().unwrap(),
@@ -185,6 +251,7 @@ fn config(sandbox: &Sandbox, canaries: &Canaries, directory: &std::path::Path) -
             drain_delay: Duration::ZERO,
             ..server::Settings::default()
         },
+        http: None,
         telemetry: telemetry::Settings::default(),
     }
 }

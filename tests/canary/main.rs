@@ -1,7 +1,7 @@
 //! Canary secrets through whole runs of the real binary at TRACE: none may come out, in any encoding or in pieces.
 //!
-//! Exempt is what hands a secret out on purpose: the ticket and the access token in an answer, what `ticket get
-//! --show-ticket` and `keys convert` print, and the database's files, which are not sealed yet (docs/storage.md).
+//! Exempt is what hands a secret out on purpose: the ticket, the access token and the rotated refresh token in an answer, an
+//! authorization URL with its state, what `ticket get --show-ticket`, `keys convert` and `keys new-sealing-key` print.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the figures are printed")]
@@ -15,6 +15,7 @@ mod garbage;
 mod in_memory;
 mod needles;
 mod rig;
+mod sign_ins;
 mod trouble;
 
 use channels::{OF_A_SERVER, OF_COMMANDS};
@@ -35,6 +36,7 @@ async fn nothing_leaks_from_misused_commands() {
     let rig = Rig::new(Variant { log_format: "json", tls: false }).await;
     let process = rig.start().await;
     calls::as_they_should(&rig, &process).await;
+    sign_ins::as_they_should(&rig, &process).await;
     commands::as_they_should(&rig, &process).await;
     commands::by_mistake(&rig, &process).await;
     commands::with_bad_configurations(&rig).await;
@@ -47,7 +49,9 @@ async fn run(variant: Variant) {
     trouble::prepare(&rig);
     let process = rig.start().await;
     calls::as_they_should(&rig, &process).await;
+    sign_ins::as_they_should(&rig, &process).await;
     let misuse = async {
+        sign_ins::with_secrets_in_wrong_fields(&rig, &process).await;
         calls::with_secrets_in_wrong_fields(&rig, &process).await;
         garbage::to_the_ports(&rig, &process).await;
         garbage::in_calls(&rig, &process).await;
@@ -56,7 +60,10 @@ async fn run(variant: Variant) {
     trouble::of_exchanges(&rig, &process).await;
     trouble::of_other_endpoints(&rig, &process).await;
     trouble::of_everybody(&rig, &process).await;
+    // The write-ahead log while it is open, the database itself once it is closed.
+    rig.note_database();
     process.stop(&rig.channels).await;
+    rig.note_database();
     let needles = rig.needles();
     assert!(needles.secrets() > 300 && needles.pieces() > 500_000, "too little to look for");
     rig.channels.search(variant.log_format, &OF_A_SERVER, &needles);

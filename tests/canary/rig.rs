@@ -39,7 +39,12 @@ pub(crate) struct Rig {
     variant: Variant,
     /// Every system user token that the sandbox or ticketd was given.
     tokens: Mutex<Vec<String>>,
+    /// The state and the nonce of every sign-in.
+    sign_ins: Mutex<Vec<String>>,
 }
+
+/// Where sign-ins end.
+pub(crate) const CALLBACK: &str = "https://caller.example/signed-in";
 
 /// ticketd, serving.
 pub(crate) struct Process {
@@ -68,6 +73,7 @@ impl Rig {
             .application_name(&canaries.application_name)
             .partner_public_key(&canaries.registered_key.public_pem)
             .tls(variant.tls)
+            .redirect_uri(CALLBACK)
             .remember_secrets(true)
             .start()
             .await
@@ -75,7 +81,16 @@ impl Rig {
         let channels = Channels::default();
         let endpoint = collector::start(&channels).await;
         let directory = tempfile::tempdir().unwrap();
-        let rig = Self { canaries, sandbox, channels, directory, endpoint, variant, tokens: Mutex::default() };
+        let rig = Self {
+            canaries,
+            sandbox,
+            channels,
+            directory,
+            endpoint,
+            variant,
+            tokens: Mutex::default(),
+            sign_ins: Mutex::default(),
+        };
         rig.write_files();
         rig
     }
@@ -179,6 +194,9 @@ impl Rig {
             ("ticket", last(&seen.tickets)),
             ("access token", last(&seen.access_tokens)),
             ("refresh token", last(&seen.refresh_tokens)),
+            ("authorization code", last(&seen.codes)),
+            ("code verifier", last(&seen.code_verifiers)),
+            ("nonce", last(&self.sign_ins.lock().unwrap())),
             ("passphrase", canaries.passphrase.clone()),
             ("PEM", canaries.registered_key.pem.clone()),
             ("XML", canaries.registered_key.xml.clone()),
@@ -191,15 +209,38 @@ impl Rig {
         self.secrets().into_iter().filter(|(name, _)| shapes.contains(name)).collect()
     }
 
+    /// Takes note of the secrets in an authorization URL.
+    pub(crate) fn note_sign_in(&self, authorization_url: &str) {
+        let url = url::Url::parse(authorization_url).unwrap();
+        for name in ["state", "nonce"] {
+            let (_, secret) = url.query_pairs().find(|(key, _)| key == name).unwrap();
+            self.sign_ins.lock().unwrap().push(secret.into_owned());
+        }
+    }
+
     pub(crate) fn needles(&self) -> Needles {
-        self.canaries.needles(&self.tokens.lock().unwrap(), &self.sandbox.seen_secrets())
+        let mut needles = self.canaries.needles(&self.tokens.lock().unwrap(), &self.sandbox.seen_secrets());
+        for (number, secret) in self.sign_ins.lock().unwrap().iter().enumerate() {
+            needles.add(&format!("state or nonce {number}"), secret);
+        }
+        needles
+    }
+
+    /// Notes what is in the database's files at this moment.
+    pub(crate) fn note_database(&self) {
+        for name in ["ticketd.db", "ticketd.db-wal", "ticketd.db-shm"] {
+            if let Ok(content) = fs::read(self.path(name)) {
+                self.channels.note("files of the database", content);
+            }
+        }
     }
 
     fn write_files(&self) {
-        let Canaries { client_secret, passphrase, registered_key, other_key, .. } = &self.canaries;
+        let Canaries { client_secret, passphrase, sealing_key, registered_key, other_key, .. } = &self.canaries;
         fs::create_dir(self.path("tenants")).unwrap();
         self.write("client-secret", client_secret);
         self.write("passphrase", passphrase);
+        self.write("sealing-key", sealing_key);
         self.write("registered.xml", &registered_key.xml);
         self.write("registered.pem", &registered_key.pem);
         self.write("other.pem", other_key.encrypted_pem(passphrase));
@@ -215,6 +256,7 @@ signing_key_files = ["./other.pem", "./registered.xml"]
 signing_key_passphrase_file = "./passphrase"
 connect_timeout = "700ms"
 request_timeout = "700ms"
+redirect_uris = ["{CALLBACK}"]
 state_timeout = "700ms"
 allow_custom_base_url = true
 base_url = "{base_url}"
@@ -228,6 +270,7 @@ wait_before_expiry = "1s"
 exchange_budget = "1s"
 [store]
 url = "sqlite://ticketd.db"
+sealing_key_files = ["./sealing-key"]
 tenants_directory = "./tenants"
 [server]
 address = "127.0.0.1:0"

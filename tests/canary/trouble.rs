@@ -27,12 +27,14 @@ fn tenant(number: usize) -> String {
     format!("Trouble{number}")
 }
 
-/// A ticket in use whose renewals are refused with a secret in the refusal.
+/// A ticket in use whose keep-alives and renewals are refused with a secret in the refusal.
 pub(crate) async fn of_a_renewal(rig: &Rig, process: &Process) {
     let caller = Caller::new(rig, &process.grpc);
     let first = caller.ticket(RENEWED, None).await.unwrap();
     caller.ticket(RENEWED, None).await.unwrap();
     let text = format!("no {} for {}", rig.canaries.client_secret, first.ticket);
+    let stale = CannedAnswer { status: 401, body: text.clone() };
+    rig.sandbox.set_behaviour(Behaviour::Answer(stale).at(Endpoint::WebApi).for_tenant(RENEWED));
     rig.sandbox.set_behaviour(refused(text).for_tenant(RENEWED));
     process.logged("the renewal failed").await;
     // It is logged a moment before it is noted with the ticket.
@@ -51,7 +53,9 @@ pub(crate) async fn of_a_renewal(rig: &Rig, process: &Process) {
 /// Every trouble with an exchange, each with a tenant of its own.
 pub(crate) async fn of_exchanges(rig: &Rig, process: &Process) {
     let caller = Caller::new(rig, &process.grpc);
-    let troubles = troubles(rig);
+    // Those last that make ticketd stop asking: what comes after a few of them is not sent.
+    let (outages, mut troubles): (Vec<_>, Vec<_>) = troubles(rig).into_iter().partition(|it| is_outage(&it("x")));
+    troubles.extend(outages);
     let count = troubles.len();
     assert!(count <= TENANTS, "{count} troubles need as many tenants");
     for (number, trouble) in troubles.into_iter().enumerate() {
@@ -71,6 +75,21 @@ pub(crate) async fn of_exchanges(rig: &Rig, process: &Process) {
     // A serial that is pinned at the first exchange is any; and where a tenant's API is said to be is not trusted.
     assert!(count - refused <= 3, "{refused} of {count}");
     rig.sandbox.clear_behaviours();
+}
+
+fn is_outage(behaviour: &Behaviour) -> bool {
+    match behaviour {
+        Behaviour::Status(status) | Behaviour::Answer(CannedAnswer { status, .. }) => *status >= 500,
+        Behaviour::Drop
+        | Behaviour::Hang
+        | Behaviour::Malformed
+        | Behaviour::TruncatedBody
+        | Behaviour::HugeHeaders
+        | Behaviour::HugeBody(_)
+        | Behaviour::Unavailable(_)
+        | Behaviour::Redirect(_) => true,
+        _ => false,
+    }
 }
 
 /// What SuperOffice can repeat: keys and passphrase never leave the machine.

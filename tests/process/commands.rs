@@ -28,7 +28,7 @@ async fn a_configuration_is_good_or_all_its_mistakes_are_listed() {
         ("client_secret_file", "\"/nonexistent/client-secret\""),
         ("lifetime", "6"),
         ("url", "\"postgres://localhost\""),
-        ("address", "\"0.0.0.0:8443\""),
+        ("server.address", "\"0.0.0.0:8443\""),
         ("log_filter", "\"ticketd=loud\""),
     ] {
         place.configure(key, value);
@@ -234,6 +234,7 @@ async fn exchanged(place: &Place) -> UnverifiedJwt {
         state_timeout: Duration::from_secs(2),
         max_requests_in_flight: 1,
         exchange: superoffice::ExchangeTransport::Rest,
+        redirect_uris: Vec::new(),
         development: Some(superoffice::Development {
             base_url: place.sandbox.base_url().parse().unwrap(),
             extra_ca_file: None,

@@ -48,7 +48,7 @@ async fn who_speaks_another_protocol_is_dropped_and_others_are_served() {
 async fn a_thousand_idle_connections_delay_no_one_who_is_connected_and_others_once_they_go() {
     let place = Place::new().await;
     place.put_tenant().await;
-    place.configure("max_connections", "20");
+    place.configure("server.max_connections", "20");
     let server = place.serve().await;
     let mut connected = server.tickets();
     ticket(&mut connected).await.unwrap();

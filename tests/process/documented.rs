@@ -4,6 +4,7 @@ use crate::place::{Place, Running, finish};
 
 const README: &str = include_str!("../../README.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const CALLING: &str = include_str!("../../docs/calling.md");
 const STATUS: &str = include_str!("../../src/grpc/status.rs");
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,6 +18,14 @@ async fn the_readmes_way_leads_to_a_ticket() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operators_commands_work() {
     run_all(OPERATIONS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_that_call_web_services_work() {
+    let shown = run_all(CALLING).await;
+    assert_eq!(shown.matches("\"ContactId\":").count(), 4, "{shown}");
+    let all = shown.lines().last().unwrap();
+    assert!(all.contains(r#""context_identifier":"Cust12345""#) && all.contains(r#""status":200"#), "{shown}");
 }
 
 #[test]

@@ -57,7 +57,12 @@ async fn a_killed_server_keeps_every_tenant_that_it_acknowledged() {
     assert_eq!(integrity, "ok");
     connection.close().await.unwrap();
 
-    let settings = store::Settings { url: format!("sqlite://{}", file.display()), tenants_directory: None };
+    let settings = store::Settings {
+        url: format!("sqlite://{}", file.display()),
+        tenants_directory: None,
+        postgres: store::PostgresSettings::default(),
+        sealing: place.sealing(),
+    };
     let store = Store::open(&settings, std::sync::Arc::new(SystemClock)).await.unwrap();
     for (tenant, token) in &acknowledged {
         let found = store.tenants.find(tenant.parse().unwrap()).await.unwrap().unwrap();

@@ -8,6 +8,8 @@ mod place;
 mod commands;
 mod connections;
 mod documented;
+mod grants;
 mod killing;
 mod starting;
 mod stopping;
+mod walk;

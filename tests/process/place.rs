@@ -59,6 +59,7 @@ impl Place {
         place.write("client-secret", place.sandbox.client_secret());
         place.write("private-key.pem", place.sandbox.partner_private_key_pem().unwrap());
         place.write("cust12345.token", &format!("{token}\n"));
+        place.write("sealing.key", include_str!("../fixtures/keys/sealing.key"));
         place.write("ticketd.toml", include_str!("../../ticketd.example.toml"));
         let path = |name| format!("\"{}\"", place.path(name).display());
         let base_url = format!("{:?}", place.sandbox.base_url());
@@ -67,14 +68,24 @@ impl Place {
             ("signing_key_files", &format!("[{}]", path("private-key.pem"))),
             ("allow_custom_base_url", "true"),
             ("base_url", &base_url),
+            ("sealing_key_files", &format!("[{}]", path("sealing.key"))),
             ("url", &format!("\"sqlite://{}\"", place.path("ticketd.db").display())),
-            ("address", "\"127.0.0.1:0\""),
+            ("server.address", "\"127.0.0.1:0\""),
             ("health_address", "\"127.0.0.1:0\""),
             ("drain_delay", "\"0s\""),
         ] {
             place.configure(key, value);
         }
         place
+    }
+
+    /// How the store seals, for a test that opens it beside ticketd.
+    pub(crate) fn sealing(&self) -> ticketd::store::Sealing {
+        ticketd::store::Sealing {
+            key_files: vec![self.path("sealing.key")],
+            environment: ticketd::identifiers::Environment::Sod,
+            application: ticketd::identifiers::ApplicationId::new("0123456789abcdef0123456789abcdef"),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -88,13 +99,19 @@ impl Place {
         file.write_all(content.as_bytes()).unwrap();
     }
 
-    /// Gives a key of the example another value, in TOML.
+    /// Gives a key of the example another value, in TOML. One that several sections have is named with its section.
     pub(crate) fn configure(&self, key: &str, value: &str) {
         let text = fs::read_to_string(self.path("ticketd.toml")).unwrap();
-        let is_set = |line: &&str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
-        assert_eq!(text.lines().filter(is_set).count(), 1, "{key} is once in ticketd.example.toml");
-        let lines: Vec<_> =
-            text.lines().map(|line| if is_set(&line) { format!("{key} = {value}") } else { line.to_owned() }).collect();
+        let (section, key) = key.rsplit_once('.').map_or((None, key), |(section, key)| (Some(section), key));
+        let (mut current, mut lines, mut found) = (None, Vec::new(), 0);
+        for line in text.lines() {
+            current = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')).or(current);
+            let is_meant = line.trim_start_matches("# ").starts_with(&format!("{key} = "))
+                && section.is_none_or(|section| current == Some(section));
+            found += usize::from(is_meant);
+            lines.push(if is_meant { format!("{key} = {value}") } else { line.to_owned() });
+        }
+        assert_eq!(found, 1, "{key} is once in ticketd.example.toml");
         self.write("ticketd.toml", &lines.join("\n"));
     }
 
@@ -186,6 +203,13 @@ impl Running {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where it serves its pages.
+    pub(crate) fn http_url(&self) -> String {
+        let log = self.log();
+        let address = log.split("\"http_address\":\"Some(").nth(1).and_then(|rest| rest.split(')').next());
+        format!("http://{}", address.expect("it serves pages"))
     }
 
     pub(crate) fn health_url(&self) -> String {
