@@ -63,7 +63,25 @@ lists and booleans are TOML's as well, and its numbers are integers here.
 {{- if .Values.secrets.keys.signingKeyPassphrase -}}
 {{- $_ := set $superoffice "signing_key_passphrase_file" (printf "%s/signing-key-passphrase" $secrets) -}}
 {{- end -}}
-{{- $store := dict "url" "sqlite:///var/lib/ticketd/ticketd.db" -}}
+{{- $store := dict "url" "sqlite:///var/lib/ticketd/ticketd.db" "sealing_key_files" (list) -}}
+{{- range $index, $key := .Values.secrets.keys.sealingKeys -}}
+{{- $_ := set $store "sealing_key_files" (append $store.sealing_key_files (printf "%s/sealing-key-%d" $secrets $index)) -}}
+{{- end -}}
+{{- with .Values.postgres -}}
+{{- if .url -}}
+{{- $_ := set $store "url" .url -}}
+{{- $_ := set $store "max_connections" .maxConnections -}}
+{{- if .sessionUrl -}}
+{{- $_ := set $store "session_url" .sessionUrl -}}
+{{- end -}}
+{{- if $.Values.secrets.keys.databasePassword -}}
+{{- $_ := set $store "password_file" (printf "%s/database-password" $secrets) -}}
+{{- end -}}
+{{- if $.Values.secrets.keys.databaseCa -}}
+{{- $_ := set $store "ca_file" (printf "%s/database-ca.pem" $secrets) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.tenants.existingSecret -}}
 {{- $_ := set $store "tenants_directory" "/etc/ticketd/tenants" -}}
 {{- end -}}
@@ -73,6 +91,11 @@ lists and booleans are TOML's as well, and its numbers are integers here.
     "drain_delay" (printf "%ds" (int64 .Values.shutdown.drainDelaySeconds))
     "drain_timeout" (printf "%ds" (int64 .Values.shutdown.drainTimeoutSeconds)) -}}
 {{- $own := dict "superoffice" $superoffice "store" $store "server" $server -}}
+{{- if .Values.http.enabled -}}
+{{- $_ := set $own "http" (dict
+    "address" (printf "%s:%d" .Values.http.host (int64 .Values.http.port))
+    "public_url" (required "http.publicUrl is required with http.enabled: where browsers find the pages" .Values.http.publicUrl)) -}}
+{{- end -}}
 {{- range $section, $keys := mustMergeOverwrite (deepCopy .Values.config) $own }}
 [{{ $section }}]
 {{- range $key, $value := $keys }}
