@@ -11,8 +11,11 @@ CHART = pathlib.Path("helm/ticketd")
 # Keys of ticketd.toml that the chart writes itself.
 CHARTS_OWN = {
     "superoffice": {"client_secret_file", "signing_key_files", "signing_key_passphrase_file"},
-    "store": {"url", "tenants_directory"},
+    "store": {
+        "url", "session_url", "password_file", "ca_file", "max_connections", "tenants_directory", "sealing_key_files",
+    },
     "server": {"address", "health_address", "drain_delay", "drain_timeout"},
+    "http": {"address", "public_url"},
 }
 SELECTOR = {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
 
@@ -73,9 +76,12 @@ def broken_rules(manifests: list[dict]) -> list[str]:
     ports = {port["name"] for port in container["ports"]}
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     claims = {claim["metadata"]["name"] for claim in stateful_set["spec"].get("volumeClaimTemplates", [])}
+    [config_map] = [manifest for manifest in manifests if manifest["kind"] == "ConfigMap"]
+    is_postgres = 'url = "postgres' in config_map["data"]["ticketd.toml"]
     services = [manifest for manifest in manifests if manifest["kind"] == "Service"]
     rules = {
-        "one pod at most has the database": stateful_set["spec"]["replicas"] <= 1,
+        "one pod at most has SQLite's file": is_postgres or stateful_set["spec"]["replicas"] <= 1,
+        "a volume is SQLite's": not is_postgres or not (claims or "data" in mounts),
         "the pod is not root": pod_security["runAsNonRoot"] is True,
         "the pod has the runtime's seccomp profile": pod_security["seccompProfile"]["type"] == "RuntimeDefault",
         "no privilege escalation": security["allowPrivilegeEscalation"] is False,
@@ -87,8 +93,8 @@ def broken_rules(manifests: list[dict]) -> list[str]:
         "every mount has its volume": mounts <= {volume["name"] for volume in pod["volumes"]} | claims,
         "the selector selects the pod": selector.items() <= template["metadata"]["labels"].items(),
         "the selector holds nothing that changes": set(selector) == SELECTOR,
-        "only health is reachable": ports == {"health"}
-        and all(port["targetPort"] == "health" for service in services for port in service["spec"]["ports"]),
+        "only health and pages are reachable": {"health"} <= ports <= {"health", "http"}
+        and {port["targetPort"] for service in services for port in service["spec"]["ports"]} == ports,
         "names leave room for suffixes": len(stateful_set["metadata"]["name"]) <= 52,
         "the grace period outlasts the shutdown": pod["terminationGracePeriodSeconds"] >= 10,
     }

@@ -11,8 +11,10 @@ than the one ticketd binds therefore fails.
 import argparse
 import base64
 import contextlib
+import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,13 +38,14 @@ def main() -> None:
     binary = arguments.binary.resolve(strict=True)
     files = arguments.values or sorted(str(path) for path in (CHART / "ci").glob("*.yaml"))
     for values in files:
-        with tempfile.TemporaryDirectory() as directory:
-            run(arguments.helm, binary, values, pathlib.Path(directory))
+        with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+            run(arguments.helm, binary, values, pathlib.Path(directory), stack)
     print(f"{len(files)} renderings start ticketd")
 
 
-def run(helm: str, binary: pathlib.Path, values: str, root: pathlib.Path) -> None:
+def run(helm: str, binary: pathlib.Path, values: str, root: pathlib.Path, stack: contextlib.ExitStack) -> None:
     manifests = render(helm, values)
+    with_local_database(manifests, stack)
     [stateful_set] = [manifest for manifest in manifests if manifest["kind"] == "StatefulSet"]
     pod = stateful_set["spec"]["template"]["spec"]
     [container] = [container for container in pod["containers"] if container["name"] == "ticketd"]
@@ -84,6 +87,37 @@ def render(helm: str, values: str) -> list[dict]:
     command += ["--set", f"grpc.port={grpc}", "--set", f"health.port={health}"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [manifest for manifest in yaml.safe_load_all(output) if manifest]
+
+
+def with_local_database(manifests: list[dict], stack: contextlib.ExitStack) -> None:
+    """Puts a server of this machine in the place of the PostgreSQL that the rendered configuration names, if it does."""
+    for data in [manifest["data"] for manifest in manifests if manifest["kind"] == "ConfigMap"]:
+        for name, text in data.items():
+            if "postgres://" in text:
+                url = f"postgres://postgres@127.0.0.1:{start_postgres(stack)}/postgres?sslmode=disable"
+                text = re.sub(r'postgres://[^"]*', url, text)
+                data[name] = re.sub(r"^ca_file = .*\n", "", text, flags=re.MULTILINE)
+
+
+def start_postgres(stack: contextlib.ExitStack) -> int:
+    """Starts a throwaway PostgreSQL that believes everybody, and answers its port."""
+    programs = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+    if programs is None:
+        raise SystemExit("PostgreSQL is needed (Debian: apt-get install postgresql)")
+    directory = pathlib.Path(tempfile.mkdtemp())
+    stack.callback(shutil.rmtree, directory)
+    # It refuses to run as root.
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(directory, "postgres")
+    [port] = free_ports(1)
+    data = ["-D", directory / "data"]
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
+    quiet = {"check": True, "cwd": "/", "stdout": subprocess.DEVNULL}
+    subprocess.run([*user, programs / "initdb", *data, "-A", "trust", "-U", "postgres", "--no-sync"], **quiet)
+    subprocess.run([*user, programs / "pg_ctl", *data, "-w", "-l", directory / "log", "-o", options, "start"], **quiet)
+    stack.callback(subprocess.run, [*user, programs / "pg_ctl", *data, "-m", "immediate", "stop"], **quiet)
+    return port
 
 
 def free_ports(count: int) -> list[int]:
@@ -137,6 +171,8 @@ def secret(name: str, encrypted: bool) -> bytes:
         return f"{PASSPHRASE}\n".encode()
     if name.startswith("signing-key-"):
         return private_key(encrypted)
+    if name.startswith("sealing-key-"):
+        return base64.b64encode(os.urandom(32)) + b"\n"
     if name == "client-secret":
         return b"0123456789abcdef0123456789abcdef\n"
     return b"Application Name-8k8Q7DmBgo\n"

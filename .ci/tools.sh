@@ -50,6 +50,34 @@ install_helm_from() {
   rm -rf "$unpacked"
 }
 
+# PostgreSQL and PgBouncer, which the tests start by themselves.
+install_databases() {
+  if compgen -G "/usr/lib/postgresql/*/bin/postgres" >/dev/null && [[ -x /usr/sbin/pgbouncer ]]; then
+    return
+  fi
+  local as_root=()
+  if ((EUID != 0)); then
+    as_root=(sudo -n)
+  fi
+  {
+    "${as_root[@]}" apt-get update --quiet=2 &&
+      DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install --quiet=2 --yes --no-install-recommends postgresql pgbouncer
+  } || give_up "PostgreSQL and PgBouncer cannot be installed (Debian: apt-get install postgresql pgbouncer)"
+}
+
+# The browser of the tests. Where it cannot be installed, the tests that need it fail, since CI is set.
+install_chromium() {
+  if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then
+    return
+  fi
+  if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
+    give_up "chromium and chromedriver are needed (Debian: apt-get install chromium chromium-driver)"
+  fi
+  apt-get update --quiet --quiet
+  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends \
+    chromium chromium-driver fonts-dejavu-core >/dev/null
+}
+
 install_cargo_deny() {
   if [[ "$(cargo deny --version 2>/dev/null)" != "cargo-deny $cargo_deny_version" ]]; then
     cargo install --locked --quiet cargo-deny --version "$cargo_deny_version"
