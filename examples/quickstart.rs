@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use superoffice_sandbox::Sandbox;
 use tempfile::TempDir;
 use ticketd::config::Config;
+use ticketd::crypto::SealingKey;
 use ticketd::grpc::proto::tenant_service_client::TenantServiceClient;
 use ticketd::grpc::proto::ticket_service_client::TicketServiceClient;
 use ticketd::grpc::proto::{GetSystemTicketRequest, PutTenantRequest, SystemTicket, TenantState};
@@ -104,6 +105,7 @@ fn write_config(directory: &TempDir, sandbox: &Sandbox) -> Result<std::path::Pat
     let private_key = sandbox.partner_private_key_pem().ok_or("the sandbox should have made a partner key")?;
     write_secret(&path("client-secret"), sandbox.client_secret())?;
     write_secret(&path("private-key.pem"), private_key)?;
+    write_secret(&path("sealing-key"), &SealingKey::random()?.to_text())?;
     let text = format!(
         r#"[superoffice]
 environment = "sod"
@@ -115,6 +117,7 @@ base_url = "{base_url}"
 
 [store]
 url = "sqlite://{database}"
+sealing_key_files = ["{sealing_key}"]
 
 [server]
 address = "127.0.0.1:0"
@@ -127,6 +130,7 @@ drain_delay = "0s"
         private_key = path("private-key.pem").display(),
         base_url = sandbox.base_url(),
         database = path("ticketd.db").display(),
+        sealing_key = path("sealing-key").display(),
     );
     let file = path("ticketd.toml");
     fs::write(&file, text)?;
