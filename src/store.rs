@@ -19,6 +19,7 @@ mod error;
 mod grants;
 mod notices;
 mod postgres;
+mod records;
 mod registered_tenants;
 mod reseal;
 mod sealed;

@@ -56,7 +56,8 @@ impl Inner {
         outcome.map_err(|error| self.flights.commit(tenant, id, || self.note_failure(tenant, &error)).unwrap_or(error))
     }
 
-    /// A load that ends, whatever hangs or panics, though it should by itself but for faults of ours: its outcome is remembered as any other's.
+    /// A load that ends, whatever hangs or panics: its outcome is remembered as any other's. But for faults of ours it ends
+    /// by itself before its limit.
     async fn load_in_time(&self, tenant: ContextIdentifier, id: FlightId) -> Result<TicketAnswer, TicketError> {
         let load = AssertUnwindSafe(self.in_turn(tenant, id)).catch_unwind();
         let ticket = tokio::select! {

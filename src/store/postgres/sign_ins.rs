@@ -1,14 +1,11 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::postgres::PgRow;
 
 use super::failure::Failure;
 use super::{Database, query};
 use crate::crypto::SecretHash;
-use crate::identifiers::{CodeVerifier, Nonce};
-use crate::store::sealer::{CODE_VERIFIER, LOGIN_HINT, NONCE, Sealer};
-use crate::store::{MAX_PENDING_SIGN_INS, PendingSignIn, PendingSignIns, StoreError, TakenSignIn};
+use crate::store::sealer::{CODE_VERIFIER, LOGIN_HINT, NONCE};
+use crate::store::{MAX_PENDING_SIGN_INS, PendingSignIn, PendingSignIns, StoreError, TakenSignIn, records};
 
 const ADD: &str = "INSERT INTO pending_sign_ins \
      (state, browser, redirect_uri, nonce, code_verifier, tenant, login_hint, expire_time) \
@@ -69,7 +66,9 @@ impl PendingSignIns for Database {
             // What is taken is used up, whatever comes of it.
             transaction.commit().await?;
             match row {
-                Some(row) => Ok(TakenSignIn::Taken(Box::new(sign_in(state, &row, browser, &self.sealer)?))),
+                Some(row) => Ok(TakenSignIn::Taken(Box::new(
+                    records::sign_in(state, &row, browser, &self.sealer).map_err(damaged)?,
+                ))),
                 None if waits.is_some() => Ok(TakenSignIn::OtherBrowser),
                 None => Ok(TakenSignIn::Nothing),
             }
@@ -83,29 +82,7 @@ async fn purge(connection: &mut sqlx::PgConnection, now: Timestamp) -> Result<()
     Ok(())
 }
 
-/// A record as a sign-in. One that makes no sense was not written by us: it counts as damage.
-fn sign_in(
-    state: SecretHash,
-    row: &PgRow,
-    browser: Option<SecretHash>,
-    sealer: &Sealer,
-) -> Result<PendingSignIn, Failure> {
-    let damaged = |problem: &'static str| Failure::Sqlx(sqlx::Error::Decode(problem.into()));
-    let name = state.to_string();
-    let unseal = |column, record: &[u8]| sealer.unseal(column, &[&name], record).map_err(damaged);
-    let tenant: Option<String> = row.try_get("tenant")?;
-    let tenant = tenant.map(|tenant| tenant.parse()).transpose();
-    let hint: Option<&[u8]> = row.try_get("login_hint")?;
-    let hint = hint.map(|hint| unseal(LOGIN_HINT, hint)).transpose()?;
-    let bound: bool = row.try_get("bound")?;
-    Ok(PendingSignIn {
-        redirect_uri: row.try_get("redirect_uri")?,
-        nonce: Nonce::new(unseal(NONCE, row.try_get("nonce")?)?.as_str()),
-        code_verifier: CodeVerifier::new(unseal(CODE_VERIFIER, row.try_get("code_verifier")?)?.as_str()),
-        tenant: tenant.map_err(|_| damaged("the tenant of a sign-in is no ContextIdentifier"))?,
-        login_hint: hint.map(|hint| hint.to_string()),
-        browser: browser.filter(|_| bound),
-        expire_time: Timestamp::from_millisecond(row.try_get("expire_time")?)
-            .map_err(|_| damaged("the expiry of a sign-in is no time"))?,
-    })
+/// A sign-in that makes no sense counts as damage: it has no tenant to be named by.
+fn damaged(problem: &'static str) -> Failure {
+    Failure::Sqlx(sqlx::Error::Decode(problem.into()))
 }

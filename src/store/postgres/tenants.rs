@@ -10,7 +10,7 @@ use super::{Database, changes, query};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
 use crate::store::engine::{Observations, Page, TenantRecords, log_bad_record};
 use crate::store::sealer::{SYSTEM_USER_TOKEN, Sealer};
-use crate::store::{StoreError, Tenant, TenantSource, check_system_user_token};
+use crate::store::{StoreError, Tenant, records};
 
 const FIND: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
      FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant = $1";
@@ -195,30 +195,6 @@ async fn forget_serial(connection: &mut PgConnection, key: &str) -> Result<bool,
 
 /// A record as a tenant, or what is wrong with it.
 fn tenant(asked: ContextIdentifier, row: &PgRow, sealer: &Sealer) -> Result<Tenant, Failure> {
-    parse(asked, row, sealer).map_err(|problem| StoreError::BadRecord { context_identifier: asked, problem }.into())
-}
-
-fn parse(asked: ContextIdentifier, row: &PgRow, sealer: &Sealer) -> Result<Tenant, &'static str> {
-    let text = |column: &str| row.try_get::<String, _>(column).map_err(|_| "a text in it is missing");
-    let optional = |column: &str| row.try_get::<Option<String>, _>(column).map_err(|_| "a text in it is missing");
-    let time = |column: &str| text(column)?.parse::<Timestamp>().map_err(|_| "a time in it is not RFC 3339");
-
-    let context_identifier: ContextIdentifier =
-        text("context_identifier")?.parse().map_err(|_| "its name is no ContextIdentifier")?;
-    if context_identifier != asked {
-        return Err("its name and its key differ");
-    }
-    let column: &[u8] = row.try_get("system_user_token").map_err(|_| "its system user token is no bytea")?;
-    let token = sealer.unseal(SYSTEM_USER_TOKEN, &[&asked.key()], column)?;
-    let system_user_token = SystemUserToken::new(token.as_str());
-    check_system_user_token(&system_user_token).map_err(|_| "its system user token is not valid")?;
-    Ok(Tenant {
-        context_identifier,
-        system_user_token,
-        source: TenantSource::Database,
-        serial: optional("serial")?,
-        webapi_url: optional("webapi_url")?,
-        create_time: Some(time("create_time")?),
-        update_time: Some(time("update_time")?),
-    })
+    records::tenant(asked, row, sealer)
+        .map_err(|problem| StoreError::BadRecord { context_identifier: asked, problem }.into())
 }

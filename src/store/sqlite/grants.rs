@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::{Database, changes};
 use crate::identifiers::{ContextIdentifier, RefreshToken};
 use crate::store::sealer::{REFRESH_TOKEN, Sealer};
-use crate::store::{Grant, Grants, StoreError, user_key};
+use crate::store::{Grant, Grants, StoreError, records, user_key};
 
 const FIND: &str = "SELECT user, name, refresh_token, associate_id, create_time, update_time FROM grants \
      WHERE tenant = ?1 AND user = ?2";
@@ -150,26 +150,6 @@ async fn holds(
 }
 
 fn grant(context_identifier: ContextIdentifier, row: &SqliteRow, sealer: &Sealer) -> Result<Grant, Failure> {
-    parse(context_identifier, row, sealer)
+    records::grant(context_identifier, row, sealer)
         .map_err(|problem| StoreError::BadGrant { context_identifier, problem }.into())
-}
-
-fn parse(context_identifier: ContextIdentifier, row: &SqliteRow, sealer: &Sealer) -> Result<Grant, &'static str> {
-    let text = |column: &str| row.try_get::<String, _>(column).map_err(|_| "a text in it is not UTF-8");
-    let time = |column: &str| text(column)?.parse::<Timestamp>().map_err(|_| "a time in it is not RFC 3339");
-    let record: &[u8] = row.try_get("refresh_token").map_err(|_| "its refresh token is no blob")?;
-    let (key, user) = (text("user")?, text("name")?);
-    // By the row's own key. The name is anybody's who can write the row: with it another user's grant could be moved here.
-    if user_key(&user) != key {
-        return Err("its name and its key differ");
-    }
-    let refresh_token = sealer.unseal(REFRESH_TOKEN, &[&context_identifier.key(), &key], record)?;
-    Ok(Grant {
-        context_identifier,
-        user,
-        refresh_token: RefreshToken::new(refresh_token.as_str()),
-        associate_id: row.try_get("associate_id").map_err(|_| "a text in it is not UTF-8")?,
-        create_time: time("create_time")?,
-        update_time: time("update_time")?,
-    })
 }
