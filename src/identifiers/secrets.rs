@@ -2,6 +2,7 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 /// Declares a secret text: zeroized when dropped, compared in constant time, and absent from its `Debug` output.
 macro_rules! secret {
@@ -13,7 +14,7 @@ macro_rules! secret {
         impl $name {
             /// Takes the secret over.
             pub fn new(secret: impl Into<String>) -> Self {
-                Self(SecretString::from(secret.into()))
+                Self(taken_over(secret.into()))
             }
 
             /// The secret itself, for the one place that sends, stores or checks it.
@@ -90,6 +91,15 @@ secret!(
     /// A JWT as it came from a peer: nothing in it is true before it is verified.
     UnverifiedJwt
 );
+
+/// A text with room to spare would be moved to a place without, and leave a copy behind that nobody wipes.
+fn taken_over(secret: String) -> SecretString {
+    if secret.capacity() == secret.len() {
+        return SecretString::from(secret);
+    }
+    let roomy = Zeroizing::new(secret);
+    SecretString::from(roomy.as_str())
+}
 
 #[cfg(test)]
 mod tests {
