@@ -4,6 +4,7 @@
 //! randomness; `rsa` reads and checks private keys, and signs with the smaller ones that aws-lc-rs refuses
 //! (docs/decisions/0001-signing-with-rsa.md).
 
+mod audit_key;
 mod fingerprint;
 mod jwt_verifier;
 mod private_key;
@@ -12,11 +13,12 @@ mod sign_in;
 mod system_token_signer;
 mod verification_keys;
 
+pub use audit_key::{AuditKey, AuditKeyError, AuditKeyId, AuditName};
 pub use fingerprint::{Fingerprint, FingerprintError, Fingerprinter, KeyedHasher, RandomnessError};
 pub use jwt_verifier::{
-    IdTokenClaims, IdTokenProfile, JwtAlgorithm, JwtHeader, JwtRejection, SystemUserClaims, SystemUserProfile,
-    WebhookClaims, WebhookProfile, is_invisible, unverified_header, verify_id_token, verify_system_user_jwt,
-    verify_webhook_token,
+    IdTokenClaims, IdTokenProfile, JwtAlgorithm, JwtHeader, JwtRejection, ServiceAccountClaims, ServiceAccountProfile,
+    SystemUserClaims, SystemUserProfile, WebhookClaims, WebhookProfile, is_invisible, service_account_token_header,
+    unverified_header, verify_id_token, verify_service_account_token, verify_system_user_jwt, verify_webhook_token,
 };
 pub use private_key::{KeyFormat, PrivateKey, PrivateKeyError, SigningError};
 pub use sealing::{

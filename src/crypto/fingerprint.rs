@@ -1,6 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use aws_lc_rs::rand::SystemRandom;
 use thiserror::Error;
@@ -16,9 +18,16 @@ pub struct Fingerprint(u128);
 #[error("a fingerprint is 32 lower-case hexadecimal digits, as it came with the ticket")]
 pub struct FingerprintError;
 
-/// Makes the fingerprints of tickets. Nobody without the client secret can tell which ticket a fingerprint names.
+/// Makes the fingerprints of tickets. Nobody without the client secret can tell which ticket a fingerprint names. Clones
+/// have the same secret, also when it is replaced.
 #[derive(Clone)]
-pub struct Fingerprinter(hmac::Key);
+pub struct Fingerprinter(Arc<ArcSwap<Keys>>);
+
+struct Keys {
+    current: hmac::Key,
+    /// Recognises the fingerprints that were made before the client secret was replaced, here or in another process.
+    previous: Option<hmac::Key>,
+}
 
 /// Hashes secrets into map keys under a random key of this process, so that the map never holds the secrets.
 #[derive(Clone)]
@@ -32,34 +41,69 @@ pub struct RandomnessError;
 impl Fingerprinter {
     /// The same secret makes the same fingerprints, so that replicas and restarts agree.
     pub fn new(secret: &ClientSecret) -> Self {
-        // The secret also goes to SuperOffice as it is; the label keeps this use of it apart from any other.
-        let secret = hmac::Key::new(HMAC_SHA256, secret.expose().as_bytes());
-        let derived = hmac::sign(&secret, b"ticketd: fingerprints of tickets, version 1");
-        Self(hmac::Key::new(HMAC_SHA256, derived.as_ref()))
+        Self(Arc::new(ArcSwap::from_pointee(Keys { current: derived_key(secret), previous: None })))
+    }
+
+    /// Has another secret make fingerprints from now on. Those of the secret before it are still recognised.
+    pub fn replace_secret(&self, secret: &ClientSecret) {
+        let previous = Some(self.0.load().current.clone());
+        self.0.store(Arc::new(Keys { current: derived_key(secret), previous }));
     }
 
     /// The ticket's fingerprint.
     pub fn fingerprint(&self, ticket: &Ticket) -> Fingerprint {
-        self.fingerprint_of(&[ticket.expose().as_bytes()])
+        fingerprint_by(&self.0.load().current, &of_ticket(ticket))
+    }
+
+    /// Whether the fingerprint is the ticket's.
+    pub fn is_of(&self, fingerprint: Fingerprint, ticket: &Ticket) -> bool {
+        self.0.load().any_makes(fingerprint, &of_ticket(ticket))
     }
 
     /// The system user token's fingerprint, which no ticket has.
     pub fn fingerprint_of_token(&self, token: &SystemUserToken) -> Fingerprint {
-        self.fingerprint_of(&[b"system user token\0", token.expose().as_bytes()])
+        fingerprint_by(&self.0.load().current, &of_token(token))
     }
 
-    fn fingerprint_of(&self, parts: &[&[u8]]) -> Fingerprint {
-        let mut tag = hmac::Context::with_key(&self.0);
-        for part in parts {
-            tag.update(part);
-        }
-        let tag = tag.sign();
-        let mut half = [0; 16];
-        for (place, byte) in half.iter_mut().zip(tag.as_ref()) {
-            *place = *byte;
-        }
-        Fingerprint(u128::from_be_bytes(half))
+    /// Whether the fingerprint is the system user token's.
+    pub fn is_of_token(&self, fingerprint: Fingerprint, token: &SystemUserToken) -> bool {
+        self.0.load().any_makes(fingerprint, &of_token(token))
     }
+}
+
+impl Keys {
+    fn any_makes(&self, fingerprint: Fingerprint, parts: &[&[u8]]) -> bool {
+        let mut keys = std::iter::once(&self.current).chain(&self.previous);
+        keys.any(|key| fingerprint_by(key, parts) == fingerprint)
+    }
+}
+
+/// The secret also goes to SuperOffice as it is; the label keeps this use of it apart from any other.
+fn derived_key(secret: &ClientSecret) -> hmac::Key {
+    let secret = hmac::Key::new(HMAC_SHA256, secret.expose().as_bytes());
+    let derived = hmac::sign(&secret, b"ticketd: fingerprints of tickets, version 1");
+    hmac::Key::new(HMAC_SHA256, derived.as_ref())
+}
+
+fn of_ticket(ticket: &Ticket) -> [&[u8]; 1] {
+    [ticket.expose().as_bytes()]
+}
+
+fn of_token(token: &SystemUserToken) -> [&[u8]; 2] {
+    [b"system user token\0", token.expose().as_bytes()]
+}
+
+fn fingerprint_by(key: &hmac::Key, parts: &[&[u8]]) -> Fingerprint {
+    let mut tag = hmac::Context::with_key(key);
+    for part in parts {
+        tag.update(part);
+    }
+    let tag = tag.sign();
+    let mut half = [0; 16];
+    for (place, byte) in half.iter_mut().zip(tag.as_ref()) {
+        *place = *byte;
+    }
+    Fingerprint(u128::from_be_bytes(half))
 }
 
 impl KeyedHasher {
@@ -78,19 +122,29 @@ impl KeyedHasher {
         self.hash_of(context_identifier, 1, user)
     }
 
-    fn hash_of(&self, context_identifier: ContextIdentifier, kind: u8, text: &str) -> [u8; 32] {
-        let mut message = hmac::Context::with_key(&self.0);
-        // An identifier has letters and digits only: the kind's byte keeps the two parts apart.
-        message.update(context_identifier.key().as_bytes());
-        message.update(&[kind]);
-        message.update(text.as_bytes());
-        let tag = message.sign();
-        let mut hash = [0; 32];
-        for (place, byte) in hash.iter_mut().zip(tag.as_ref()) {
-            *place = *byte;
-        }
-        hash
+    /// The hash of a caller's bearer token. It is no tenant's.
+    pub fn hash_bearer(&self, token: &str) -> [u8; 32] {
+        // No context identifier begins so.
+        tag_of(&self.0, &[b"\0bearer\0", token.as_bytes()])
     }
+
+    fn hash_of(&self, context_identifier: ContextIdentifier, kind: u8, text: &str) -> [u8; 32] {
+        // An identifier has letters and digits only: the kind's byte keeps the two parts apart.
+        tag_of(&self.0, &[context_identifier.key().as_bytes(), &[kind], text.as_bytes()])
+    }
+}
+
+fn tag_of(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
+    let mut message = hmac::Context::with_key(key);
+    for part in parts {
+        message.update(part);
+    }
+    let tag = message.sign();
+    let mut hash = [0; 32];
+    for (place, byte) in hash.iter_mut().zip(tag.as_ref()) {
+        *place = *byte;
+    }
+    hash
 }
 
 impl fmt::Display for Fingerprint {
@@ -168,6 +222,9 @@ mod tests {
         assert_ne!(hash("Cust1", &token), hash("Cust2", &token));
         assert_ne!(hash("Cust1", &token), hash("Cust1", &RefreshToken::new("other")));
         assert_ne!(hash("Cust1", &token), KeyedHasher::random().unwrap().hash("Cust1".parse().unwrap(), &token));
+        assert_eq!(hasher.hash_bearer("a"), hasher.hash_bearer("a"));
+        assert_ne!(hasher.hash_bearer("a"), hasher.hash_bearer("b"));
+        assert_ne!(hasher.hash_bearer("a"), KeyedHasher::random().unwrap().hash_bearer("a"));
     }
 
     #[test]

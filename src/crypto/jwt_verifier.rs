@@ -1,5 +1,6 @@
 //! Verifies the JWTs that SuperOffice signs: the one around a system user ticket, the ID token of a sign-in, and the
-//! token of a webhook. They share form, signature and times; each has a profile that says whom it has to be for.
+//! token of a webhook; and those that a Kubernetes cluster signs for its service accounts. They share form, signature
+//! and times; each has a profile that says whom it has to be for.
 //!
 //! `jsonwebtoken` proves the signature. The rest is here: it judges times by the machine's clock, and its parsing lets
 //! a repeated member through.
@@ -9,17 +10,20 @@ mod header;
 mod id_token;
 mod json_object;
 mod rejection;
+mod service_account;
 mod webhook_token;
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use jsonwebtoken::Algorithm;
 use jsonwebtoken::errors::ErrorKind;
 
 pub use header::{JwtAlgorithm, JwtHeader, unverified_header};
 pub use id_token::{IdTokenClaims, IdTokenProfile, is_invisible, verify_id_token};
 pub use rejection::JwtRejection;
+pub use service_account::{
+    ServiceAccountClaims, ServiceAccountProfile, service_account_token_header, verify_service_account_token,
+};
 pub use webhook_token::{WebhookClaims, WebhookProfile, verify_webhook_token};
 
 use super::{VerificationKey, VerificationKeys};
@@ -85,15 +89,22 @@ pub fn verify_system_user_jwt(
 
 /// What the token says, once its signature by one of `keys` is proven. Whether it is meant for us, and now, is not.
 fn signed_claims(parts: &Parts<'_>, keys: &VerificationKeys) -> Result<Claims, JwtRejection> {
-    let header = parts.header()?;
-    let key = keys.find(&header).ok_or(JwtRejection::UnknownKey)?;
+    claims_signed_as(&parts.header()?, parts, keys)
+}
+
+/// The same, by what the header says. A key verifies signatures of its own algorithm and of no other.
+fn claims_signed_as(header: &JwtHeader, parts: &Parts<'_>, keys: &VerificationKeys) -> Result<Claims, JwtRejection> {
+    let key = keys.find(header).ok_or(JwtRejection::UnknownKey)?;
+    if key.algorithm() != header.algorithm {
+        return Err(JwtRejection::AlgorithmNotAllowed);
+    }
     check_signature(parts, key)?;
     Claims::read(parts.payload)
 }
 
 fn check_signature(parts: &Parts<'_>, key: &VerificationKey) -> Result<(), JwtRejection> {
-    let verified =
-        jsonwebtoken::crypto::verify(parts.signature, parts.signed.as_bytes(), key.decoding_key(), Algorithm::RS256);
+    let (key, algorithm) = key.decoding_key();
+    let verified = jsonwebtoken::crypto::verify(parts.signature, parts.signed.as_bytes(), key, algorithm);
     match verified {
         Ok(true) => Ok(()),
         Err(error) if matches!(error.kind(), ErrorKind::Base64(_)) => Err(JwtRejection::EncodingMalformed),

@@ -1,27 +1,30 @@
-//! The RSA public keys that SuperOffice signs its tokens with: published as a key set, and pinned as a floor.
+//! The public keys that tokens are signed with: SuperOffice's, published as a key set and pinned as a floor, and those
+//! of a Kubernetes cluster.
+
+mod public_key;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
+use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::JwtHeader;
+use self::public_key::{KeyDocument, PublicKey};
+use super::{JwtAlgorithm, JwtHeader};
 use crate::identifiers::Environment;
 
-/// An RSA public key of 2048 to 8192 bits, and the names it goes by. It comes without a certificate chain: the real
+/// A public key, RSA of 2048 to 8192 bits or P-256, and the names it goes by. It comes without a certificate chain: the real
 /// certificates are X.509 v1 and SHA-1-signed, which no path building accepts, so the key itself is what is trusted.
 #[derive(Clone, Debug)]
 pub struct VerificationKey {
     kid: Option<String>,
     x5t: Option<String>,
-    modulus: Vec<u8>,
-    public_exponent: Vec<u8>,
+    public: PublicKey,
     decoding: DecodingKey,
 }
 
-/// The keys that one environment's tokens may be signed with.
+/// The keys that one issuer's tokens may be signed with.
 #[derive(Clone, Debug, Default)]
 pub struct VerificationKeys(Vec<VerificationKey>);
 
@@ -39,21 +42,31 @@ pub enum KeySetError {
     #[error("the key set has more than 32 keys")]
     TooManyKeys,
     /// Keys of other kinds, uses or sizes at most.
-    #[error("the key set has no RSA signing key of 2048 to 8192 bits")]
+    #[error("the key set has no signing key that is accepted: RSA of 2048 to 8192 bits; of a cluster's, P-256 as well")]
     NoUsableKey,
 }
 
 const MAX_BYTES: usize = 64 * 1024;
 const MAX_KEYS: usize = 32;
-const MIN_BITS: usize = 2048;
-const MAX_BITS: usize = 8192;
-const MAX_PUBLIC_EXPONENT_BITS: usize = 33;
 /// As long as a `kid` or `x5t` may be, here and in a token's header. SuperOffice's have 40 and 27 characters.
 pub(super) const MAX_NAME_BYTES: usize = 128;
 
 impl VerificationKeys {
-    /// Reads a published key set (RFC 7517). Keys that cannot verify an RS256 signature are skipped, as the RFC asks.
+    /// Reads SuperOffice's published key set (RFC 7517). Keys that cannot verify an RS256 signature are skipped, as the
+    /// RFC asks.
     pub fn from_jwks(json: &[u8]) -> Result<Self, KeySetError> {
+        Self::read(json, &[JwtAlgorithm::Rs256])
+    }
+
+    /// Reads a cluster's published key set. Keys that can verify neither RS256 nor ES256, or have no name, are skipped:
+    /// the cluster's tokens always name their key.
+    pub fn from_cluster_jwks(json: &[u8]) -> Result<Self, KeySetError> {
+        let mut keys = Self::read(json, &[JwtAlgorithm::Rs256, JwtAlgorithm::Es256])?;
+        keys.0.retain(|key| key.kid.is_some());
+        if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(keys) }
+    }
+
+    fn read(json: &[u8], algorithms: &[JwtAlgorithm]) -> Result<Self, KeySetError> {
         if json.len() > MAX_BYTES {
             return Err(KeySetError::TooLarge);
         }
@@ -61,7 +74,8 @@ impl VerificationKeys {
         if document.keys.len() > MAX_KEYS {
             return Err(KeySetError::TooManyKeys);
         }
-        let keys: Vec<_> = document.keys.into_iter().filter_map(VerificationKey::read).collect();
+        let keys = document.keys.into_iter().filter_map(VerificationKey::read);
+        let keys: Vec<_> = keys.filter(|key| algorithms.contains(&key.algorithm())).collect();
         if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self(keys)) }
     }
 
@@ -126,30 +140,25 @@ impl VerificationKey {
         self.x5t.as_deref()
     }
 
-    pub(super) fn decoding_key(&self) -> &DecodingKey {
-        &self.decoding
+    /// The one algorithm whose signatures it verifies.
+    pub fn algorithm(&self) -> JwtAlgorithm {
+        self.public.algorithm()
+    }
+
+    pub(super) fn decoding_key(&self) -> (&DecodingKey, Algorithm) {
+        let algorithm = match self.algorithm() {
+            JwtAlgorithm::Rs256 => Algorithm::RS256,
+            JwtAlgorithm::Es256 => Algorithm::ES256,
+        };
+        (&self.decoding, algorithm)
     }
 
     fn read(document: Value) -> Option<Self> {
         let document: KeyDocument = serde_json::from_value(document).ok()?;
-        let signs = document.r#use.is_none_or(|r#use| r#use == "sig")
-            && document.alg.is_none_or(|alg| alg == "RS256")
-            && document.key_ops.is_none_or(|operations| operations.is_empty() || operations.contains(&"verify".into()));
-        let named = [&document.kid, &document.x5t].into_iter().flatten().all(|name| name.len() <= MAX_NAME_BYTES);
-        if document.kty != "RSA" || !signs || !named {
-            return None;
-        }
-        let modulus = number(&document.n)?;
-        let public_exponent = number(&document.e)?;
-        let exponent_is_odd = public_exponent.last().is_some_and(|byte| byte & 1 == 1);
-        if !(MIN_BITS..=MAX_BITS).contains(&bit_length(&modulus))
-            || !(2..=MAX_PUBLIC_EXPONENT_BITS).contains(&bit_length(&public_exponent))
-            || !exponent_is_odd
-        {
-            return None;
-        }
-        let decoding = DecodingKey::from_rsa_raw_components(&modulus, &public_exponent);
-        Some(Self { kid: document.kid, x5t: document.x5t, modulus, public_exponent, decoding })
+        let public = document.public_key()?;
+        let KeyDocument { kid, x5t, .. } = document;
+        let named = [&kid, &x5t].into_iter().flatten().all(|name| name.len() <= MAX_NAME_BYTES);
+        named.then(|| Self { kid, x5t, decoding: public.decoding_key(), public })
     }
 
     fn has_thumbprint(&self, hexadecimal: &str) -> bool {
@@ -160,7 +169,7 @@ impl VerificationKey {
     }
 
     fn same_key(&self, other: &Self) -> bool {
-        self.modulus == other.modulus && self.public_exponent == other.public_exponent
+        self.public == other.public
     }
 }
 
@@ -168,30 +177,6 @@ impl VerificationKey {
 struct KeySetDocument {
     /// Each is read by itself, so that one of an unknown shape does not spoil the others.
     keys: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct KeyDocument {
-    kty: String,
-    n: String,
-    e: String,
-    kid: Option<String>,
-    x5t: Option<String>,
-    alg: Option<String>,
-    r#use: Option<String>,
-    key_ops: Option<Vec<String>>,
-}
-
-/// An unsigned big-endian number without leading zeros, as aws-lc-rs wants it.
-fn number(base64url: &str) -> Option<Vec<u8>> {
-    let mut bytes = URL_SAFE_NO_PAD.decode(base64url).ok()?;
-    let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
-    bytes.drain(..zeros);
-    Some(bytes)
-}
-
-fn bit_length(bytes: &[u8]) -> usize {
-    bytes.first().map_or(0, |first| bytes.len() * 8 - first.leading_zeros() as usize)
 }
 
 #[cfg(test)]

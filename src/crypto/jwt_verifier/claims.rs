@@ -65,6 +65,18 @@ impl Claims {
         self.single("aud", "aud")
     }
 
+    /// The values of `aud`, when there may be several.
+    pub(super) fn audiences(&self) -> Result<Vec<&str>, JwtRejection> {
+        const NAME: &str = "aud";
+        let claim = self.0.get(NAME).ok_or(JwtRejection::ClaimMissing(NAME))?;
+        values(claim).ok_or(JwtRejection::ClaimMalformed(NAME))
+    }
+
+    /// A claim as it stands.
+    pub(super) fn raw(&self, name: &'static str) -> Result<&Value, JwtRejection> {
+        self.0.get(name).ok_or(JwtRejection::ClaimMissing(name))
+    }
+
     /// A claim without a namespace, when it is there.
     pub(super) fn optional(&self, name: &'static str) -> Result<Option<&str>, JwtRejection> {
         if self.has(name) { self.single(name, name).map(Some) } else { Ok(None) }
@@ -122,7 +134,7 @@ impl Claims {
         self.own(name).ok().filter(|url| url.len() <= MAX_URL_BYTES).map(str::to_owned)
     }
 
-    fn time(&self, name: &'static str) -> Result<Option<SignedDuration>, JwtRejection> {
+    pub(super) fn time(&self, name: &'static str) -> Result<Option<SignedDuration>, JwtRejection> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         value.as_i64().map(SignedDuration::from_secs).map(Some).ok_or(JwtRejection::ClaimMalformed(name))
     }

@@ -12,6 +12,9 @@ use crate::identifiers::UnverifiedJwt;
 /// SuperOffice's tokens have about two KiB. A longer one is refused before any work is done on it.
 const MAX_TOKEN_BYTES: usize = 32 * 1024;
 
+/// What SuperOffice signs by.
+const SUPEROFFICES: [JwtAlgorithm; 1] = [JwtAlgorithm::Rs256];
+
 /// What a token's header says about its signature. Nothing in it is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtHeader {
@@ -29,11 +32,23 @@ pub struct JwtHeader {
 pub enum JwtAlgorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
+    /// ECDSA on P-256 with SHA-256. SuperOffice does not use it, Kubernetes does.
+    Es256,
+}
+
+impl JwtAlgorithm {
+    /// Its name in a header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+        }
+    }
 }
 
 impl fmt::Display for JwtAlgorithm {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("RS256")
+        formatter.write_str(self.name())
     }
 }
 
@@ -54,8 +69,12 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     pub(super) fn split(jwt: &'a UnverifiedJwt) -> Result<Self, JwtRejection> {
+        Self::split_within(MAX_TOKEN_BYTES, jwt)
+    }
+
+    pub(super) fn split_within(max_bytes: usize, jwt: &'a UnverifiedJwt) -> Result<Self, JwtRejection> {
         let jwt = jwt.expose();
-        if jwt.len() > MAX_TOKEN_BYTES {
+        if jwt.len() > max_bytes {
             return Err(JwtRejection::TooLarge);
         }
         let (signed, signature) = jwt.rsplit_once('.').ok_or(JwtRejection::NotThreeParts)?;
@@ -66,14 +85,21 @@ impl<'a> Parts<'a> {
         Ok(Self { signed, header, payload, signature })
     }
 
-    /// Keys and addresses of keys that the header carries itself (`jwk`, `x5c`, `jku`, `x5u`) are not looked at, like
-    /// every other member that RFC 7515 lets a reader ignore: the key always comes from the environment's own set.
+    /// The header of a token that SuperOffice signed.
     pub(super) fn header(&self) -> Result<JwtHeader, JwtRejection> {
+        self.header_for(&SUPEROFFICES)
+    }
+
+    /// The header of a token that may be signed by these algorithms.
+    ///
+    /// Keys and addresses of keys that the header carries itself (`jwk`, `x5c`, `jku`, `x5u`) are not looked at, like
+    /// every other member that RFC 7515 lets a reader ignore: the key always comes from the issuer's own set.
+    pub(super) fn header_for(&self, allowed: &[JwtAlgorithm]) -> Result<JwtHeader, JwtRejection> {
         let json = URL_SAFE_NO_PAD.decode(self.header).map_err(|_| JwtRejection::EncodingMalformed)?;
         let header = JsonObject::read(&json, JwtRejection::HeaderMalformed)?;
-        if header.get("alg").and_then(Value::as_str) != Some("RS256") {
-            return Err(JwtRejection::AlgorithmNotAllowed);
-        }
+        let named = header.get("alg").and_then(Value::as_str);
+        let algorithm = allowed.iter().copied().find(|algorithm| named == Some(algorithm.name()));
+        let algorithm = algorithm.ok_or(JwtRejection::AlgorithmNotAllowed)?;
         if header.get("typ").is_some_and(|typ| typ != "JWT") {
             return Err(JwtRejection::TypeNotAllowed);
         }
@@ -89,6 +115,6 @@ impl<'a> Parts<'a> {
             Some(Value::String(name)) => Ok(Some(name.clone())),
             Some(_) => Err(JwtRejection::HeaderMalformed),
         };
-        Ok(JwtHeader { algorithm: JwtAlgorithm::Rs256, kid: name("kid")?, x5t: name("x5t")? })
+        Ok(JwtHeader { algorithm, kid: name("kid")?, x5t: name("x5t")? })
     }
 }

@@ -5,7 +5,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum JwtRejection {
     /// Longer than any token should be.
-    #[error("the token is longer than 32 KiB")]
+    #[error("the token is too long")]
     TooLarge,
     /// Not header, payload and signature: encrypted, detached, or no JWT at all.
     #[error("the token is not three parts with two dots between them")]
@@ -16,8 +16,8 @@ pub enum JwtRejection {
     /// A header that is not a JSON object with members of the right types.
     #[error("the token's header is malformed")]
     HeaderMalformed,
-    /// Another algorithm than RS256, none included.
-    #[error("the token is not signed by RS256")]
+    /// Another algorithm than the key's and those that are accepted at all, none included.
+    #[error("the token is signed by an algorithm that is not accepted")]
     AlgorithmNotAllowed,
     /// Another type than JWT.
     #[error("the token is of another type than JWT")]
@@ -31,8 +31,11 @@ pub enum JwtRejection {
     /// A `kid` or `x5t` that is too long.
     #[error("the name of the token's signing key is too long")]
     KeyNameTooLong,
-    /// No key of the environment has the name that the header gives.
-    #[error("the token is signed by a key that is not one of the configured environment's")]
+    /// The header does not say which key, and has to.
+    #[error("the token does not name its signing key")]
+    KeyNotNamed,
+    /// None of the issuer's keys has the name that the header gives.
+    #[error("the token is signed by a key that is not one of its issuer's")]
     UnknownKey,
     /// The signature is not the key's.
     #[error("the token's signature does not verify")]
@@ -59,9 +62,9 @@ pub enum JwtRejection {
     #[error("the token was issued in the future: check this machine's clock")]
     IssuedInFuture,
     /// `iss` is not who issues such tokens.
-    #[error("the token is not issued by SuperOffice for this use in this environment")]
+    #[error("the token is from another issuer")]
     IssuerMismatch,
-    /// `aud` is not the token's own serial number, or not our application.
+    /// `aud` is not the token's own serial number, or not our application or service.
     #[error("the token is for another audience")]
     AudienceMismatch,
     /// `ctx` is not the tenant asked for.
@@ -87,6 +90,9 @@ pub enum JwtRejection {
     /// A user's or a system user's token where a webhook's is due.
     #[error("the token was issued for another purpose")]
     PurposeMismatch,
+    /// `sub` is no service account, or not the one that the token's other claims name.
+    #[error("the token is not for one service account")]
+    ServiceAccountMismatch,
 }
 
 impl JwtRejection {
@@ -112,6 +118,7 @@ impl JwtRejection {
             Self::CriticalExtension => "critical_extension",
             Self::UnencodedPayload => "unencoded_payload",
             Self::KeyNameTooLong => "key_name_too_long",
+            Self::KeyNotNamed => "key_not_named",
             Self::UnknownKey => "unknown_key",
             Self::SignatureInvalid => "signature_invalid",
             Self::ClaimsMalformed => "claims_malformed",
@@ -130,6 +137,7 @@ impl JwtRejection {
             Self::AccessTokenMismatch => "access_token_mismatch",
             Self::CodeMismatch => "code_mismatch",
             Self::PurposeMismatch => "purpose_mismatch",
+            Self::ServiceAccountMismatch => "service_account_mismatch",
         }
     }
 }

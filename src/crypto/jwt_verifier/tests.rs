@@ -17,6 +17,7 @@ use JwtRejection::{
 
 mod id_tokens;
 mod refusals;
+mod service_accounts;
 mod webhook_tokens;
 
 const KID: &str = "16B7FB8C3F9AB06885A800C64E64C97C4AB5E98C";

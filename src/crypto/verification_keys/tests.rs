@@ -50,9 +50,10 @@ fn the_pinned_keys_are_the_certificates() {
         let kid = keys.0[0].kid().unwrap();
         assert!(keys.0[0].has_thumbprint(kid) && kid.len() == 40, "{environment}");
 
+        let PublicKey::Rsa { modulus, public_exponent } = &keys.0[0].public else { panic!("{environment}") };
         let public = RsaPublicKey::new(
-            BoxedUint::from_be_slice_vartime(&keys.0[0].modulus),
-            BoxedUint::from_be_slice_vartime(&keys.0[0].public_exponent),
+            BoxedUint::from_be_slice_vartime(modulus),
+            BoxedUint::from_be_slice_vartime(public_exponent),
         );
         let spki = public.unwrap().to_public_key_der().unwrap().into_vec();
         assert!(certificate.windows(spki.len()).any(|window| window == spki), "{environment}");
