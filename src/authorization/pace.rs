@@ -1,0 +1,130 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::Limits;
+use crate::clock::Clock;
+use crate::identifiers::CallerId;
+
+/// Of so many callers it is remembered how much they asked for, of the others nothing: those who asked last count.
+const MAX_CALLERS: u64 = 10_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// Holds each caller to its limits, by the generic cell rate algorithm: of a caller one number is kept, the moment at which
+/// its next call is due if it kept to its rate. It may come as much earlier as its burst takes.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    due: Cache<CallerId, Arc<AtomicU64>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Pace {
+    /// Nobody has asked for anything yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let due = Cache::builder().max_capacity(MAX_CALLERS).eviction_policy(EvictionPolicy::lru()).build();
+        Self { due, clock }
+    }
+
+    /// Counts so many calls of the caller, all or none of them. The error is how long it has to wait.
+    pub fn admit(&self, caller: &CallerId, limits: Limits, calls: u32) -> Result<(), Duration> {
+        let due = self.due.get_with_by_ref(caller, Arc::default);
+        let now = u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let interval = SECOND / u64::from(limits.rps.get());
+        let cost = interval.saturating_mul(calls.into());
+        // More at once than the burst are let through when the whole burst is there: they could else never be.
+        let early = interval.saturating_mul(u64::from(limits.burst.get())).max(cost);
+        let next = |due: u64| due.max(now).saturating_add(cost);
+        let latest = now.saturating_add(early);
+        match due
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| Some(next(due)).filter(|next| *next <= latest))
+        {
+            Ok(_) => Ok(()),
+            Err(due) => Err(Duration::from_nanos(next(due).saturating_sub(latest))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn pace() -> (Pace, ManualClock) {
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+        (Pace::new(Arc::new(clock.clone())), clock)
+    }
+
+    fn limits(rps: u32, burst: u32) -> Limits {
+        Limits { rps: rps.try_into().unwrap(), burst: burst.try_into().unwrap() }
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_one_at_a_time() {
+        let ((pace, clock), caller) = (pace(), CallerId::UnixUser(1));
+        let admit = |calls| pace.admit(&caller, limits(10, 3), calls);
+        for _ in 0..3 {
+            assert_eq!(admit(1), Ok(()));
+        }
+        assert_eq!(admit(1), Err(Duration::from_millis(100)));
+        clock.advance(Duration::from_millis(99));
+        assert_eq!(admit(1), Err(Duration::from_millis(1)));
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(admit(1), Ok(()));
+        assert_eq!(admit(1), Err(Duration::from_millis(100)));
+        assert_eq!(pace.admit(&CallerId::UnixUser(2), limits(10, 3), 1), Ok(()), "another caller has its own");
+        // Several are counted together, or not at all.
+        clock.advance(Duration::from_millis(200));
+        assert_eq!(admit(3), Err(Duration::from_millis(100)));
+        assert_eq!(admit(2), Ok(()));
+        // More than a burst pass when nothing was asked for.
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(admit(5), Ok(()));
+        assert_eq!(admit(1), Err(Duration::from_millis(300)));
+    }
+
+    #[test]
+    fn many_callers_take_no_more_memory_than_ten_thousand() {
+        let (pace, _clock) = pace();
+        for user in 0..30_000 {
+            pace.admit(&CallerId::UnixUser(user), limits(1, 1), 1).unwrap();
+        }
+        pace.due.run_pending_tasks();
+        assert!(pace.due.entry_count() <= MAX_CALLERS, "{}", pace.due.entry_count());
+    }
+
+    proptest! {
+        #[test]
+        fn no_one_gets_more_than_its_burst_and_its_rate(
+            rps in 1_u32..2_000,
+            burst in 1_u32..50,
+            steps in proptest::collection::vec(0_u64..200, 1..200),
+        ) {
+            let ((pace, clock), caller) = (pace(), CallerId::Unidentified);
+            let (mut admitted, mut passed) = (0_u64, 0);
+            for step in steps {
+                clock.advance(Duration::from_millis(step));
+                passed += step;
+                admitted += u64::from(pace.admit(&caller, limits(rps, burst), 1).is_ok());
+                prop_assert!(admitted * 1_000 <= u64::from(burst) * 1_000 + passed * u64::from(rps) + 1_000);
+            }
+        }
+
+        #[test]
+        fn whoever_waits_as_told_passes(rps in 1_u32..1_000_000, burst in 1_u32..50, calls in 1_u32..60) {
+            let ((pace, clock), caller) = (pace(), CallerId::Unidentified);
+            for _ in 0..100 {
+                if let Err(wait) = pace.admit(&caller, limits(rps, burst), calls) {
+                    prop_assert!(!wait.is_zero());
+                    clock.advance(wait);
+                    prop_assert_eq!(pace.admit(&caller, limits(rps, burst), calls), Ok(()));
+                }
+            }
+        }
+    }
+}
