@@ -1,6 +1,6 @@
 //! What is kept between runs: tenants, with their system user tokens and what their first exchange told; the users'
 //! grants; the sign-ins that wait for their users; which notices came lately; and, on PostgreSQL, the tickets that
-//! processes share.
+//! processes share. What operators hand in by SQL becomes tenants by way of `intake`.
 //!
 //! ```text
 //! Store::open -> Engine -------------\
@@ -17,6 +17,7 @@ mod directory;
 mod engine;
 mod error;
 mod grants;
+mod intake;
 mod notices;
 mod postgres;
 mod records;
@@ -58,6 +59,7 @@ use crate::identifiers::{ApplicationId, ContextIdentifier, DatabasePassword, Env
 use changes::ChangeFeed;
 use directory::Directory;
 use engine::Engine;
+use intake::Intake;
 use notices::PublishedNotices;
 use registered_tenants::RegisteredTenants;
 use sealer::Sealer;
@@ -235,6 +237,7 @@ impl Store {
         sealer::check_keys(&sealer.keys(), &reseal::keys_in_use(&*engine).await?)?;
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let feed = Arc::new(ChangeFeed::new(engine.clone(), changes.clone()).await?);
+        let intake = Intake::new(engine.clone(), directory.clone());
 
         let (background, stop, watch_ended) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let watch = |watch: BoxFuture<'static, ()>| {
@@ -244,7 +247,7 @@ impl Store {
                 stop.run_until_cancelled_owned(watch).await;
             });
         };
-        watch(Arc::clone(&feed).watch(Arc::clone(&clock)).boxed());
+        watch(Arc::clone(&feed).watch(intake, Arc::clone(&clock)).boxed());
         let key_files = settings.sealing.key_files.clone();
         watch(sealing_keys::watch(key_files, Arc::clone(&sealer), engine.clone(), Arc::clone(&clock)).boxed());
         if let Some(directory) = directory.clone() {

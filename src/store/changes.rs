@@ -5,10 +5,11 @@ use tokio::sync::{Mutex, broadcast};
 
 use super::StoreError;
 use super::engine::Engine;
+use super::intake::Intake;
 use crate::clock::Clock;
 use crate::identifiers::ContextIdentifier;
 
-/// How often files are looked at for changes that others made: the directory, and SQLite's.
+/// How often the directory is looked at for changes.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const PAGE: u32 = 1000;
 
@@ -66,21 +67,45 @@ impl ChangeFeed {
         Ok(())
     }
 
-    /// Publishes what other processes change, until it is dropped.
-    pub(super) async fn watch(self: Arc<Self>, clock: Arc<dyn Clock>) {
-        let mut failing = false;
+    /// Takes what operators hand in by SQL and publishes what other processes change, until it is dropped.
+    pub(super) async fn watch(self: Arc<Self>, intake: Intake, clock: Arc<dyn Clock>) {
+        let mut intake_trouble = Trouble::new("tenants that operators hand in by SQL");
+        let mut trouble = Trouble::new("changes that other processes make");
         loop {
             tokio::select! {
                 () = clock.sleep(self.engine.look_interval()) => {}
                 () = self.engine.changed() => {}
             }
-            let outcome = self.publish().await;
-            match &outcome {
-                Err(error) if !failing => tracing::warn!(%error, "changes that other processes make are not seen"),
-                Ok(()) if failing => tracing::info!("changes that other processes make are seen again"),
-                _ => {}
+            // Many that are handed in at once must not hold up what others change. First, so that what is taken is
+            // published with the rest. One without the other is better than neither.
+            let mut more = true;
+            while more {
+                let taken = intake.take(clock.now()).await;
+                more = matches!(taken, Ok(true));
+                intake_trouble.note(&taken.map(drop));
+                trouble.note(&self.publish().await);
             }
-            failing = outcome.is_err();
         }
+    }
+}
+
+/// Logs the first failure in a row, and the end of it.
+struct Trouble {
+    what: &'static str,
+    failing: bool,
+}
+
+impl Trouble {
+    fn new(what: &'static str) -> Self {
+        Self { what, failing: false }
+    }
+
+    fn note(&mut self, outcome: &Result<(), StoreError>) {
+        match outcome {
+            Err(error) if !self.failing => tracing::warn!(%error, "{} are not seen", self.what),
+            Ok(()) if self.failing => tracing::info!("{} are seen again", self.what),
+            _ => {}
+        }
+        self.failing = outcome.is_err();
     }
 }

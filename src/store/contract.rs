@@ -1,8 +1,9 @@
 //! What every backend of [`Tenants`] does. A backend's tests call [`contract!`] with a function that opens an empty one and
-//! answers it with what must outlive it, or nothing where the backend is not installed. [`grants`], [`notices`] and
+//! answers it with what must outlive it, or nothing where the backend is not installed. [`grants`], [`intake`], [`notices`] and
 //! [`sign_ins`] have clauses on the rest of a store.
 
 pub(super) mod grants;
+pub(super) mod intake;
 pub(super) mod notices;
 pub(super) mod shared_tickets;
 pub(super) mod sign_ins;

@@ -21,9 +21,9 @@ enum Kind {
     Number,
 }
 
-/// What moves from one engine to the other. Secrets move as they are sealed. Changes are told to running processes, of
+/// What moves from one engine to the other. Secrets move as they are sealed, but for what was handed in a moment ago. Changes are told to running processes, of
 /// which the other database has none.
-pub(super) const TABLES: [Table; 5] = [
+pub(super) const TABLES: [Table; 7] = [
     Table {
         name: "tenants",
         columns: &[
@@ -64,6 +64,20 @@ pub(super) const TABLES: [Table; 5] = [
         ],
     },
     Table { name: "seen_notices", columns: &[("token_id", Kind::Bytes), ("expire_time", Kind::Number)] },
+    Table {
+        name: "tenant_intake",
+        columns: &[("context_identifier", Kind::Text), ("system_user_token", Kind::Text), ("submit_time", Kind::Text)],
+    },
+    Table {
+        name: "tenant_refusals",
+        columns: &[
+            ("request", Kind::Number),
+            ("context_identifier", Kind::Text),
+            ("reason", Kind::Text),
+            ("submit_time", Kind::Text),
+            ("refuse_time", Kind::Text),
+        ],
+    },
 ];
 
 /// What was copied.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use super::intake::IntakeRecords;
 use super::sealed::Sealed;
 use super::sealer::Sealer;
 use super::{Grants, PendingSignIns, SeenNotices, Settings, SharedTickets, StoreError, Tenant, postgres, sqlite};
@@ -27,7 +28,7 @@ pub(super) async fn open(settings: &Settings, sealer: Arc<Sealer>) -> Result<Arc
 /// An open database.
 #[async_trait]
 pub(super) trait Engine:
-    TenantRecords + ChangeLog + SealedRecords + Grants + PendingSignIns + SeenNotices
+    TenantRecords + IntakeRecords + ChangeLog + SealedRecords + Grants + PendingSignIns + SeenNotices
 {
     /// What processes on this database share, if it is one that they may.
     fn shared_tickets(self: Arc<Self>) -> Option<Arc<dyn SharedTickets>>;

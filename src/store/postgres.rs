@@ -8,6 +8,7 @@ mod changes;
 mod failure;
 mod filling;
 mod grants;
+mod intake;
 mod layout;
 mod listener;
 mod notices;

@@ -104,11 +104,11 @@ pub(super) fn grant(tenant: ContextIdentifier, row: &impl Record, sealer: &Seale
     })
 }
 
-/// A row of `pending_sign_ins` that `browser`, where the sign-in is bound to one, has shown itself to own.
+/// A row of `pending_sign_ins` that `owner`, where the sign-in is bound to one, has shown itself to own.
 pub(super) fn sign_in(
     state: SecretHash,
     row: &impl Record,
-    browser: Option<SecretHash>,
+    owner: Option<SecretHash>,
     sealer: &Sealer,
 ) -> Result<PendingSignIn, &'static str> {
     let name = state.to_string();
@@ -122,7 +122,7 @@ pub(super) fn sign_in(
         code_verifier: CodeVerifier::new(unseal(CODE_VERIFIER, &row.sealed("code_verifier")?)?.as_str()),
         tenant: tenant.map_err(|_| "the tenant of a sign-in is no ContextIdentifier")?,
         login_hint: hint.map(|hint| hint.to_string()),
-        browser: browser.filter(|_| bound),
+        owner: owner.filter(|_| bound),
         expire_time: Timestamp::from_millisecond(row.number("expire_time")?)
             .map_err(|_| "the expiry of a sign-in is no time")?,
     })

@@ -17,6 +17,9 @@ use crate::identifiers::{ContextIdentifier, Ticket};
 /// database may be away without a holder losing it.
 pub(super) const LEASE: Duration = Duration::from_secs(15);
 
+/// From one try to put a ticket to the next.
+const PUBLISH_PAUSE: Duration = Duration::from_millis(500);
+
 /// Tickets that all processes on a store share, and the leases under which one of them at a time gets a tenant's.
 #[async_trait]
 pub trait SharedTickets: fmt::Debug + Send + Sync {
@@ -117,7 +120,37 @@ impl Lease {
     }
 
     /// Puts the tenant's ticket for all. False when the lease was lost: another process is at it, or the tenant changed.
-    pub async fn publish(mut self, ticket: &SharedTicket, now: Timestamp) -> Result<bool, StoreError> {
+    ///
+    /// While the database is away this fails, and is tried again in the background for as long as the lease may last: the
+    /// others wait for it rather than get another ticket.
+    pub async fn publish(mut self, ticket: SharedTicket, now: Timestamp) -> Result<bool, StoreError> {
+        let outcome = self.try_to_publish(&ticket, now).await;
+        if outcome.as_ref().is_err_and(StoreError::is_transient) {
+            tokio::spawn(self.publish_later(ticket, now));
+        }
+        outcome
+    }
+
+    async fn publish_later(mut self, ticket: SharedTicket, now: Timestamp) {
+        let trying = async {
+            loop {
+                wait(PUBLISH_PAUSE).await;
+                match self.try_to_publish(&ticket, now).await {
+                    Err(error) if error.is_transient() => {}
+                    outcome => return outcome,
+                }
+            }
+        };
+        let tenant = ticket.context_identifier;
+        match tokio::time::timeout(LEASE, trying).await {
+            Ok(Ok(true)) => tracing::info!(%tenant, "the ticket is shared after all"),
+            Ok(Ok(false)) => tracing::warn!(%tenant, "the lease was lost meanwhile: the ticket is not shared"),
+            Ok(Err(error)) => tracing::warn!(%tenant, %error, "the ticket cannot be shared"),
+            Err(_) => tracing::warn!(%tenant, "the ticket could not be shared for as long as a lease lasts"),
+        }
+    }
+
+    async fn try_to_publish(&mut self, ticket: &SharedTicket, now: Timestamp) -> Result<bool, StoreError> {
         let outcome = self.tickets.publish(ticket, self.fence, now).await;
         self.is_over = outcome.is_ok();
         outcome

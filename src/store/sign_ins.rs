@@ -23,8 +23,9 @@ pub struct PendingSignIn {
     pub tenant: Option<ContextIdentifier>,
     /// The only user that may sign in.
     pub login_hint: Option<String>,
-    /// The hash of what the browser has that may end the sign-in. Any may when it is absent.
-    pub browser: Option<SecretHash>,
+    /// The hash of what only its owner has, a browser or a caller: nobody else may end the sign-in. Anybody may when it is
+    /// absent.
+    pub owner: Option<SecretHash>,
     /// From then on it is gone.
     pub expire_time: Timestamp,
 }
@@ -34,8 +35,8 @@ pub struct PendingSignIn {
 pub enum TakenSignIn {
     /// The sign-in, which nobody else gets any more.
     Taken(Box<PendingSignIn>),
-    /// A sign-in of another browser, which goes on waiting for that one.
-    OtherBrowser,
+    /// A sign-in of another owner, which goes on waiting for that one.
+    OtherOwner,
     /// Nothing: it never began, has expired, or was taken.
     Nothing,
 }
@@ -47,11 +48,11 @@ pub trait PendingSignIns: fmt::Debug + Send + Sync {
     /// [`MAX_PENDING_SIGN_INS`] are [`StoreError::TooManyPending`].
     async fn add(&self, state: SecretHash, sign_in: &PendingSignIn, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Takes the sign-in out, for the browser that it is bound to, if to any. Of many who ask at once one gets it.
+    /// Takes the sign-in out, for the owner that it is bound to, if to any. Of many who ask at once one gets it.
     async fn take(
         &self,
         state: SecretHash,
-        browser: Option<SecretHash>,
+        owner: Option<SecretHash>,
         now: Timestamp,
     ) -> Result<TakenSignIn, StoreError>;
 }

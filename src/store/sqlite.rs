@@ -4,6 +4,7 @@ mod changes;
 mod failure;
 mod file;
 mod grants;
+mod intake;
 mod migration;
 mod notices;
 mod sealed_records;
@@ -156,6 +157,8 @@ async fn bounded<T>(
     }
 }
 
+#[cfg(test)]
+mod intake_tests;
 #[cfg(test)]
 mod sealing_tests;
 #[cfg(test)]

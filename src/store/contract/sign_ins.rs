@@ -21,7 +21,7 @@ macro_rules! sign_ins_contract {
             $open:
             a_sign_in_is_taken_as_it_was_added_and_once,
             of_many_who_take_it_one_gets_it,
-            another_browser_gets_nothing_and_takes_nothing,
+            another_owner_gets_nothing_and_takes_nothing,
             an_expired_sign_in_is_gone,
         );
     };
@@ -35,7 +35,7 @@ pub(in crate::store) fn pending(second: i64) -> PendingSignIn {
         code_verifier: CodeVerifier::new("verifier-1"),
         tenant: Some(named("Cust1")),
         login_hint: Some("Zoë@x".to_owned()),
-        browser: None,
+        owner: None,
         expire_time: at(second),
     }
 }
@@ -69,11 +69,11 @@ pub(in crate::store) async fn of_many_who_take_it_one_gets_it(store: &Store) {
     }
 }
 
-pub(in crate::store) async fn another_browser_gets_nothing_and_takes_nothing(store: &Store) {
-    let bound = PendingSignIn { browser: Some(hash("b1")), ..pending(600) };
+pub(in crate::store) async fn another_owner_gets_nothing_and_takes_nothing(store: &Store) {
+    let bound = PendingSignIn { owner: Some(hash("b1")), ..pending(600) };
     store.sign_ins.add(hash("s1"), &bound, at(0)).await.unwrap();
     for other in [None, Some(hash("b2"))] {
-        assert_eq!(store.sign_ins.take(hash("s1"), other, at(1)).await.unwrap(), TakenSignIn::OtherBrowser);
+        assert_eq!(store.sign_ins.take(hash("s1"), other, at(1)).await.unwrap(), TakenSignIn::OtherOwner);
     }
     let taken = store.sign_ins.take(hash("s1"), Some(hash("b1")), at(1)).await.unwrap();
     assert_eq!(taken, TakenSignIn::Taken(Box::new(bound)));

@@ -37,6 +37,11 @@ impl Failure {
     }
 }
 
+/// Whether a lock was not to be had in time.
+pub(super) fn is_locked(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
+}
+
 /// Whether the same can succeed later without anyone doing something about ticketd or its rights.
 fn passes(error: &sqlx::Error) -> bool {
     match error {

@@ -23,7 +23,7 @@ struct Step {
 }
 
 /// What leads from each layout to the next. A released file never changes.
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     Step {
         version: 1,
         description: "tenants",
@@ -47,6 +47,12 @@ const STEPS: [Step; 4] = [
         description: "shared tickets",
         compatible_from: 1,
         statements: include_str!("migrations/0004_shared_tickets.sql"),
+    },
+    Step {
+        version: 5,
+        description: "tenant intake",
+        compatible_from: 1,
+        statements: include_str!("migrations/0005_tenant_intake.sql"),
     },
 ];
 

@@ -3,7 +3,7 @@ use jiff::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use super::failure::Failure;
+use super::failure::{Failure, is_locked};
 use super::transaction::Transaction;
 use super::{Database, changes, query};
 use crate::crypto::Fingerprint;
@@ -53,7 +53,11 @@ impl SharedTickets for Database {
         self.bounded(async {
             let mut transaction = self.writing().await?;
             let claim = query(CLAIM).bind(tenant.key()).bind(&*self.owner).bind(LEASE.as_secs_f64());
-            let row = claim.fetch_optional(&mut *transaction).await?;
+            let row = match claim.fetch_optional(&mut *transaction).await {
+                // Who has locked the row is about to take the lease or to give it back, and may have been stopped meanwhile.
+                Err(error) if is_locked(&error) => return Ok(None),
+                row => row?,
+            };
             transaction.commit().await?;
             Ok(row.map(|row| row.try_get(0).map(Fence)).transpose()?)
         })

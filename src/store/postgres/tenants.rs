@@ -76,26 +76,9 @@ impl TenantRecords for Database {
         self.bounded(async {
             let key = context_identifier.key();
             let mut transaction = self.changing().await?;
-            let row = query(FIND).bind(&key).fetch_optional(&mut *transaction).await?;
-            let stored = row.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose();
-
-            let unchanged = matches!(&stored, Ok(Some(stored)) if stored.system_user_token == *token);
-            if unchanged {
-                query(RENAME).bind(&key).bind(context_identifier.as_str()).execute(&mut *transaction).await?;
-            } else {
-                // A record that cannot be read is replaced, with its times.
-                let create_time = stored.ok().flatten().and_then(|stored| stored.create_time).unwrap_or(now);
-                query(REPLACE)
-                    .bind(&key)
-                    .bind(context_identifier.as_str())
-                    .bind(self.sealer.seal(SYSTEM_USER_TOKEN, &[&key], token.expose())?)
-                    .bind(create_time.to_string())
-                    .bind(now.to_string())
-                    .execute(&mut *transaction)
-                    .await?;
-            }
+            let is_new = put(&mut transaction, &self.sealer, context_identifier, token, now).await?;
             let serial_forgotten = accept_serial && forget_serial(&mut transaction, &key).await?;
-            if !unchanged || serial_forgotten {
+            if is_new || serial_forgotten {
                 changes::note(&mut transaction, &key).await?;
             }
             let row = query(FIND).bind(&key).fetch_one(&mut *transaction).await?;
@@ -187,6 +170,34 @@ impl TenantRecords for Database {
         })
         .await
     }
+}
+
+/// Registers a tenant or replaces its token. False when the token is the same: that is no change to note.
+pub(super) async fn put(
+    connection: &mut PgConnection,
+    sealer: &Sealer,
+    context_identifier: ContextIdentifier,
+    token: &SystemUserToken,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let key = context_identifier.key();
+    let row = query(FIND).bind(&key).fetch_optional(&mut *connection).await?;
+    let stored = row.map(|row| tenant(context_identifier, &row, sealer)).transpose();
+    if matches!(&stored, Ok(Some(stored)) if stored.system_user_token == *token) {
+        query(RENAME).bind(&key).bind(context_identifier.as_str()).execute(connection).await?;
+        return Ok(false);
+    }
+    // A record that cannot be read is replaced, with its times.
+    let create_time = stored.ok().flatten().and_then(|stored| stored.create_time).unwrap_or(now);
+    query(REPLACE)
+        .bind(&key)
+        .bind(context_identifier.as_str())
+        .bind(sealer.seal(SYSTEM_USER_TOKEN, &[&key], token.expose())?)
+        .bind(create_time.to_string())
+        .bind(now.to_string())
+        .execute(connection)
+        .await?;
+    Ok(true)
 }
 
 async fn forget_serial(connection: &mut PgConnection, key: &str) -> Result<bool, sqlx::Error> {

@@ -20,7 +20,9 @@ mod pgbouncer_server;
 
 mod changes;
 mod copy;
+mod intake;
 mod layout;
+mod next_layout;
 mod pgbouncer;
 mod shared_tickets;
 mod tls;

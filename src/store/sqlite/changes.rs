@@ -6,10 +6,11 @@ use sqlx::{Row, SqliteConnection};
 use super::Database;
 use crate::identifiers::ContextIdentifier;
 use crate::store::StoreError;
-use crate::store::changes::LOOK_INTERVAL;
 use crate::store::engine::ChangeLog;
 
-/// How many changes are kept for processes that look once a second.
+/// How often changes of other processes are looked for. They are found within a second.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How many changes are kept for processes that look.
 const CHANGES_KEPT: i64 = 100_000;
 
 #[async_trait]

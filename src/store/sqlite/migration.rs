@@ -13,11 +13,12 @@ const APPLICATION_ID: i64 = 0x544b_5444;
 const TABLE: &str = "_sqlx_migrations";
 
 /// What leads from each layout to the next. A released file never changes.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "tenants", include_str!("migrations/0001_tenants.sql")),
     (2, "sign-ins", include_str!("migrations/0002_sign_ins.sql")),
     (3, "notices", include_str!("migrations/0003_notices.sql")),
     (4, "sealed", include_str!("migrations/0004_sealed.sql")),
+    (5, "tenant intake", include_str!("migrations/0005_tenant_intake.sql")),
 ];
 
 /// Fails unless the database is empty or ours. Changes nothing in it.

@@ -7,6 +7,7 @@ use crate::crypto::SecretHash;
 use crate::store::sealer::{CODE_VERIFIER, LOGIN_HINT, NONCE};
 use crate::store::{MAX_PENDING_SIGN_INS, PendingSignIn, PendingSignIns, StoreError, TakenSignIn, records};
 
+/// The column `browser` has the owner, whoever it is: its name is older than callers that own sign-ins.
 const ADD: &str = "INSERT INTO pending_sign_ins \
      (state, browser, redirect_uri, nonce, code_verifier, tenant, login_hint, expire_time) \
      SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE (SELECT count(*) FROM pending_sign_ins) < ?9";
@@ -24,7 +25,7 @@ impl PendingSignIns for Database {
             let hint = hint.map(|hint| self.sealer.seal(LOGIN_HINT, &[&row], hint)).transpose()?;
             let added = sqlx::query(ADD)
                 .bind(state.as_bytes())
-                .bind(sign_in.browser.as_ref().map(SecretHash::as_bytes))
+                .bind(sign_in.owner.as_ref().map(SecretHash::as_bytes))
                 .bind(&sign_in.redirect_uri)
                 .bind(self.sealer.seal(NONCE, &[&row], sign_in.nonce.expose())?)
                 .bind(self.sealer.seal(CODE_VERIFIER, &[&row], sign_in.code_verifier.expose())?)
@@ -43,7 +44,7 @@ impl PendingSignIns for Database {
     async fn take(
         &self,
         state: SecretHash,
-        browser: Option<SecretHash>,
+        owner: Option<SecretHash>,
         now: Timestamp,
     ) -> Result<TakenSignIn, StoreError> {
         self.write(async {
@@ -51,7 +52,7 @@ impl PendingSignIns for Database {
             purge(&mut transaction, now).await?;
             let row = sqlx::query(TAKE)
                 .bind(state.as_bytes())
-                .bind(browser.as_ref().map(SecretHash::as_bytes))
+                .bind(owner.as_ref().map(SecretHash::as_bytes))
                 .fetch_optional(&mut *transaction)
                 .await?;
             let waits: Option<i64> = sqlx::query_scalar("SELECT 1 FROM pending_sign_ins WHERE state = ?1")
@@ -62,9 +63,9 @@ impl PendingSignIns for Database {
             transaction.commit().await?;
             match row {
                 Some(row) => Ok(TakenSignIn::Taken(Box::new(
-                    records::sign_in(state, &row, browser, &self.sealer).map_err(damaged)?,
+                    records::sign_in(state, &row, owner, &self.sealer).map_err(damaged)?,
                 ))),
-                None if waits.is_some() => Ok(TakenSignIn::OtherBrowser),
+                None if waits.is_some() => Ok(TakenSignIn::OtherOwner),
                 None => Ok(TakenSignIn::Nothing),
             }
         })

@@ -69,20 +69,9 @@ impl TenantRecords for Database {
         self.write(async {
             let key = context_identifier.key();
             let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-            let row = sqlx::query(FIND).bind(&key).fetch_optional(&mut *transaction).await?;
-            let stored = row.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose();
-
-            let unchanged = matches!(&stored, Ok(Some(stored)) if stored.system_user_token == *token);
-            if unchanged {
-                rename(&mut transaction, &key, context_identifier).await?;
-            } else {
-                // A record that cannot be read is replaced, with its times.
-                let create_time = stored.ok().flatten().and_then(|stored| stored.create_time).unwrap_or(now);
-                let column = self.sealer.seal(SYSTEM_USER_TOKEN, &[&key], token.expose())?;
-                replace(&mut transaction, &key, context_identifier, column, create_time, now).await?;
-            }
+            let is_new = put(&mut transaction, &self.sealer, context_identifier, token, now).await?;
             let serial_forgotten = accept_serial && forget_serial(&mut transaction, &key).await?;
-            if !unchanged || serial_forgotten {
+            if is_new || serial_forgotten {
                 changes::note(&mut transaction, &key).await?;
             }
             let row = sqlx::query(FIND).bind(&key).fetch_one(&mut *transaction).await?;
@@ -167,6 +156,28 @@ impl TenantRecords for Database {
         })
         .await
     }
+}
+
+/// Registers a tenant or replaces its token. False when the token is the same: that is no change to note.
+pub(super) async fn put(
+    connection: &mut SqliteConnection,
+    sealer: &Sealer,
+    context_identifier: ContextIdentifier,
+    token: &SystemUserToken,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let key = context_identifier.key();
+    let row = sqlx::query(FIND).bind(&key).fetch_optional(&mut *connection).await?;
+    let stored = row.map(|row| tenant(context_identifier, &row, sealer)).transpose();
+    if matches!(&stored, Ok(Some(stored)) if stored.system_user_token == *token) {
+        rename(connection, &key, context_identifier).await?;
+        return Ok(false);
+    }
+    // A record that cannot be read is replaced, with its times.
+    let create_time = stored.ok().flatten().and_then(|stored| stored.create_time).unwrap_or(now);
+    let column = sealer.seal(SYSTEM_USER_TOKEN, &[&key], token.expose())?;
+    replace(connection, &key, context_identifier, column, create_time, now).await?;
+    Ok(true)
 }
 
 async fn replace(

@@ -43,7 +43,15 @@ async fn what_sqlite_holds_is_copied_whole_and_once() {
     let copied = store::copy_from_sqlite(&from, &settings(&url)).await.unwrap();
     assert_eq!(
         copied.rows,
-        [("tenants", 1203), ("tenant_observations", 401), ("grants", 1), ("pending_sign_ins", 1), ("seen_notices", 1)]
+        [
+            ("tenants", 1203),
+            ("tenant_observations", 401),
+            ("grants", 1),
+            ("pending_sign_ins", 1),
+            ("seen_notices", 1),
+            ("tenant_intake", 0),
+            ("tenant_refusals", 0)
+        ]
     );
     let target = open(&url).await;
     assert_eq!(all(&target).await, all(&source).await);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Cluster, name_of, open, settings};
+use super::{Cluster, name_of, open, open_database, settings};
 use crate::clock::SystemClock;
 use crate::store::contract::shared_tickets::{fingerprint, shared};
 use crate::store::contract::{at, named, token};
@@ -35,6 +35,25 @@ async fn a_stale_holders_write_is_refused_every_time() {
     }
     println!("{refused} of 100 writes by stale holders refused");
     assert_eq!(refused, 100);
+}
+
+#[tokio::test]
+async fn a_lease_that_another_is_taking_or_giving_back_is_held() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.create_database().await;
+    let store = open(&url).await;
+    let tickets = store.shared_tickets.clone().unwrap();
+    let holder = open_database(&settings(&url)).await.unwrap();
+    for statement in [
+        "INSERT INTO leases VALUES ('cust1', 'another', nextval('lease_fences'), clock_timestamp() + interval '1 h')",
+        "DELETE FROM leases",
+    ] {
+        let mut transaction = holder.writing().await.unwrap();
+        sqlx::query(statement).execute(&mut *transaction).await.unwrap();
+        assert_eq!(tickets.claim(named("Cust1")).await.unwrap(), None, "{statement}");
+        transaction.commit().await.unwrap();
+    }
+    assert!(tickets.claim(named("Cust1")).await.unwrap().is_some());
 }
 
 #[tokio::test]
