@@ -8,6 +8,7 @@ mod breaker;
 mod client_authentication;
 mod clock_offset;
 mod cooldown;
+mod current_client_secret;
 mod error;
 mod exchange;
 mod hosts;
@@ -31,17 +32,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::crypto::{JwtHeader, VerificationKeys};
 use crate::identifiers::{
-    ApplicationId, AuthorizationCode, ClientSecret, CodeVerifier, ContextIdentifier, Environment, RefreshToken,
-    SignedSystemToken, Ticket, UnverifiedJwt,
+    ApplicationId, AuthorizationCode, CodeVerifier, ContextIdentifier, Environment, RefreshToken, SignedSystemToken,
+    Ticket, UnverifiedJwt,
 };
 use crate::random::Random;
 
 pub use authorize_error_code::AuthorizeErrorCode;
 pub use client_authentication::{ClientAuthentication, UnknownClientAuthentication};
+pub use current_client_secret::CurrentClientSecret;
 pub use error::{ExchangeError, OAuthError, SetupError, UpstreamError};
 pub use exchange::ExchangeTransport;
 pub use oauth::{AuthorizationRequest, ResponseMode, TokenSet};
@@ -63,7 +66,7 @@ pub struct Settings {
     /// Sent with OAuth requests.
     pub client_id: ApplicationId,
     /// Sent with exchanges and OAuth requests.
-    pub client_secret: ClientSecret,
+    pub client_secret: CurrentClientSecret,
     /// Where in OAuth requests the two go.
     pub client_authentication: ClientAuthentication,
     /// How long a connection may take.
@@ -215,6 +218,11 @@ impl SuperOffice {
         credential: WebApiCredential<'_>,
     ) -> Result<WebApiAnswer, UpstreamError> {
         self.webapi.call(request, credential).await
+    }
+
+    /// The headers, by their names, with which a request to a tenant's own API uses the ticket. The client secret is one.
+    pub fn ticket_headers(&self, ticket: &Ticket) -> [(&'static str, Zeroizing<String>); 2] {
+        self.webapi.ticket_headers(ticket)
     }
 
     /// Uses a ticket once at its tenant's own API, for no other purpose than to let its life count anew.

@@ -47,13 +47,14 @@ pub(super) async fn exchange(
     context_identifier: ContextIdentifier,
     signed: &SignedSystemToken,
 ) -> Result<UnverifiedJwt, ExchangeError> {
-    let secrets = [signed.expose(), settings.client_secret.expose()];
+    let client_secret = settings.client_secret.get();
+    let secrets = [signed.expose(), client_secret.expose()];
     let over_rest = async || {
-        let request = rest::request(settings, context_identifier, signed)?;
+        let request = rest::request(settings, &client_secret, context_identifier, signed)?;
         http.ask(request, |answer| judge(&answer, rest::read(&answer.body), &secrets)).await
     };
     let over_soap = async || {
-        let request = soap::request(settings, context_identifier, signed)?;
+        let request = soap::request(settings, &client_secret, context_identifier, signed)?;
         http.ask(request, |answer| judge(&answer, soap::read(&answer.body), &secrets)).await
     };
     match settings.exchange {

@@ -79,7 +79,8 @@ impl Hosts {
         if !parsed.path().ends_with('/') {
             parsed.set_path(&format!("{}/", parsed.path()));
         }
-        Some(parsed.into())
+        // With its slash too: what comes out is checked again before it is used.
+        (parsed.as_str().len() <= MAX_LENGTH).then(|| parsed.into())
     }
 
     fn is_own_loopback(&self, url: &Url) -> bool {
@@ -92,8 +93,12 @@ const MAX_LENGTH: usize = 256;
 
 fn is_superoffice(url: &Url) -> bool {
     let Some(Host::Domain(host)) = url.host() else { return false };
-    // No internationalised labels: SuperOffice has none, and they look like what they are not.
-    let plain = |label: &str| !label.is_empty() && !label.starts_with("xn--") && !label.starts_with('-');
+    // Letters, digits and hyphens, as hosts have them; no internationalised labels: SuperOffice has none, and they look
+    // like what they are not.
+    let is_of_hosts = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let plain = |label: &str| {
+        !label.is_empty() && !label.starts_with("xn--") && !label.starts_with('-') && label.bytes().all(is_of_hosts)
+    };
     url.scheme() == "https"
         && url.port().is_none()
         && host.strip_suffix(".superoffice.com").is_some_and(|names| names.split('.').all(plain))
@@ -191,6 +196,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_comes_out_is_taken_again_also_at_the_longest() {
+        let base = "https://app.superoffice.com/";
+        let of_length = |length: usize| format!("{base}{}", "a".repeat(length - base.len()));
+        let longest = online().checked_tenant_url(&of_length(MAX_LENGTH - 1)).unwrap();
+        assert_eq!((longest.len(), online().checked_tenant_url(&longest).as_ref()), (MAX_LENGTH, Some(&longest)));
+        assert_eq!(online().checked_tenant_url(&of_length(MAX_LENGTH)), None);
+    }
+
     const HOSTILE: &[&str] = &[
         // Another scheme, or none.
         "",
@@ -224,6 +238,9 @@ mod tests {
         "https://evil.example/app.superoffice.com",
         "https://localhost/",
         "https://-.superoffice.com/",
+        // No characters of hosts.
+        "https://~pp.superoffice.com/",
+        "https://a_b.superoffice.com/",
         // User information.
         "https://user@app.superoffice.com/",
         "https://user:pw@app.superoffice.com/",

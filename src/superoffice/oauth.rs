@@ -65,9 +65,10 @@ async fn post(
     parameters: &[(&str, &str)],
     secrets: &[&str],
 ) -> Result<Answer, OAuthError> {
-    let client_secret = settings.client_secret.expose();
+    let client_secret = settings.client_secret.get();
+    let client_secret = client_secret.expose();
     let credentials = Zeroizing::new(basic_credentials(settings.client_id.as_str(), client_secret));
-    let content = form(settings, parameters, &credentials)?;
+    let content = form(settings, client_secret, parameters, &credentials)?;
     let request =
         Request { path, content, purpose: Purpose::AccessToken, tenant: None, timeout: settings.request_timeout };
     let answer = http.send(request).await?;
@@ -82,13 +83,18 @@ async fn post(
     }
 }
 
-fn form(settings: &Settings, parameters: &[(&str, &str)], credentials: &str) -> Result<Content, UpstreamError> {
+fn form(
+    settings: &Settings,
+    client_secret: &str,
+    parameters: &[(&str, &str)],
+    credentials: &str,
+) -> Result<Content, UpstreamError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.extend_pairs(parameters);
     let authorization = match settings.client_authentication {
         ClientAuthentication::Post => {
             form.append_pair("client_id", settings.client_id.as_str());
-            form.append_pair("client_secret", settings.client_secret.expose());
+            form.append_pair("client_secret", client_secret);
             None
         }
         ClientAuthentication::Basic => Some(basic(credentials)?),

@@ -5,7 +5,7 @@ use super::exchange::{AuthenticationResponse, Reading};
 use super::http::{Content, Purpose, Request};
 use super::said::Said;
 use super::{Settings, UpstreamError};
-use crate::identifiers::{ContextIdentifier, SignedSystemToken};
+use crate::identifiers::{ClientSecret, ContextIdentifier, SignedSystemToken};
 
 /// SuperOffice's documentation spells it so.
 const PATH: &str = "/Login/api/PartnerSystemUser/Authenticate";
@@ -34,12 +34,13 @@ struct AuthenticateResponse {
 /// The exchange as a JSON request.
 pub(super) fn request(
     settings: &Settings,
+    client_secret: &ClientSecret,
     context_identifier: ContextIdentifier,
     signed: &SignedSystemToken,
 ) -> Result<Request<'static>, UpstreamError> {
     let request = AuthenticateRequest {
         signed_system_token: signed.expose(),
-        application_token: settings.client_secret.expose(),
+        application_token: client_secret.expose(),
         context_identifier: context_identifier.as_str(),
         return_token_type: "JWT",
     };

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::exchange::Reading;
 use super::http::{Content, Purpose, Request};
 use super::{Settings, UpstreamError};
-use crate::identifiers::{ContextIdentifier, SignedSystemToken};
+use crate::identifiers::{ClientSecret, ContextIdentifier, SignedSystemToken};
 use xml::Namespace;
 
 const PATH: &str = "/login/services/PartnerSystemUserService.svc";
@@ -18,6 +18,7 @@ const ACTION: &str =
 /// The exchange as a SOAP 1.1 request, document/literal, with names and order as in the service's WSDL.
 pub(super) fn request(
     settings: &Settings,
+    client_secret: &ClientSecret,
     context_identifier: ContextIdentifier,
     signed: &SignedSystemToken,
 ) -> Result<Request<'static>, UpstreamError> {
@@ -37,7 +38,7 @@ pub(super) fn request(
          </s:Envelope>",
         envelope = Namespace::ENVELOPE,
         service = Namespace::PARTNER_SYSTEM_USER,
-        application_token = escaped(settings.client_secret.expose())?,
+        application_token = escaped(client_secret.expose())?,
         context_identifier = escaped(context_identifier.as_str())?,
         signed_system_token = escaped(signed.expose())?,
     );

@@ -50,7 +50,7 @@ pub(super) fn settings(base_url: &str) -> Settings {
     Settings {
         environment: Environment::Sod,
         client_id: ApplicationId::new("fedcba9876543210fedcba9876543210"),
-        client_secret: ClientSecret::new("0123456789abcdef0123456789abcdef"),
+        client_secret: ClientSecret::new("0123456789abcdef0123456789abcdef").into(),
         client_authentication: ClientAuthentication::Post,
         connect_timeout: Duration::from_secs(3),
         request_timeout: Duration::from_secs(10),

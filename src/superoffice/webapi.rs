@@ -6,20 +6,22 @@ use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use super::breaker::Breaker;
 use super::hosts::Hosts;
 use super::http::{Lane, Transport};
 use super::throttle::Throttle;
-use super::{Settings, UpstreamError};
-use crate::identifiers::{AccessToken, ClientSecret, ContextIdentifier, Ticket};
+use super::{CurrentClientSecret, Settings, UpstreamError};
+use crate::identifiers::{AccessToken, ContextIdentifier, Ticket};
 
 const CURRENT_PRINCIPAL: &str = "v1/User/currentPrincipal";
 const JSON: &str = "application/json";
-const SO_APP_TOKEN: HeaderName = HeaderName::from_static("so-apptoken");
+const AUTHORIZATION: &str = "Authorization";
+const SO_APP_TOKEN: &str = "SO-AppToken";
 /// Bounds the memory. SuperOffice has some dozens of hosts.
 const MAX_HOSTS: u64 = 1_000;
 /// Of so many tenants it is remembered that their APIs asked to wait.
@@ -88,7 +90,7 @@ pub enum KeepAlive {
 pub(super) struct WebApi {
     hosts: Hosts,
     transport: Transport,
-    client_secret: ClientSecret,
+    client_secret: CurrentClientSecret,
     /// How many requests to one host may be under way at once.
     max_requests_in_flight: usize,
     gates: Cache<String, Arc<Gate>>,
@@ -160,6 +162,13 @@ impl WebApi {
             .await
     }
 
+    /// See [`super::SuperOffice::ticket_headers`].
+    pub(super) fn ticket_headers(&self, ticket: &Ticket) -> [(&'static str, Zeroizing<String>); 2] {
+        let authorization = Zeroizing::new(format!("SOTicket {}", ticket.expose()));
+        let app_token = Zeroizing::new(self.client_secret.get().expose().to_owned());
+        [(AUTHORIZATION, authorization), (SO_APP_TOKEN, app_token)]
+    }
+
     fn outgoing(
         &self,
         request: &WebApiRequest<'_>,
@@ -172,8 +181,9 @@ impl WebApi {
         headers.insert(ACCEPT, HeaderValue::from_static(JSON));
         match credential {
             WebApiCredential::Ticket(ticket) => {
-                insert_secret(headers, AUTHORIZATION, &format!("SOTicket {}", ticket.expose()))?;
-                insert_secret(headers, SO_APP_TOKEN, self.client_secret.expose())?;
+                for (name, value) in self.ticket_headers(ticket) {
+                    insert_secret(headers, name, &value)?;
+                }
             }
             WebApiCredential::AccessToken(token) => {
                 insert_secret(headers, AUTHORIZATION, &format!("Bearer {}", token.expose()))?;
@@ -259,7 +269,7 @@ fn method(name: &str) -> Result<Method, UpstreamError> {
     allowed.into_iter().find(|method| method.as_str() == name).ok_or(refused)
 }
 
-fn insert_secret(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), UpstreamError> {
+fn insert_secret(headers: &mut HeaderMap, name: &'static str, value: &str) -> Result<(), UpstreamError> {
     let mut value = HeaderValue::from_str(value)
         .map_err(|_| UpstreamError::RequestRefused("the credential has a character that no header can carry"))?;
     value.set_sensitive(true);

@@ -195,7 +195,7 @@ impl Head<'_> {
                 Ok(None) => return Ok(answer),
                 Ok(Some(chunk)) => {
                     let room = limit.saturating_sub(answer.body.len());
-                    answer.body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                    append(&mut answer.body, chunk.get(..room).unwrap_or(&chunk));
                     if chunk.len() > room {
                         break UpstreamError::BodyTooLarge;
                     }
@@ -206,6 +206,17 @@ impl Head<'_> {
         };
         if answer.status.is_success() { Err(trouble) } else { Ok(answer) }
     }
+}
+
+/// A buffer that grows by itself leaves copies behind that nobody wipes, and answers hold tickets.
+fn append(body: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
+    let length = body.len() + more.len();
+    if length > body.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(length.max(body.capacity() * 2)));
+        larger.extend_from_slice(body);
+        *body = larger;
+    }
+    body.extend_from_slice(more);
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -162,7 +162,7 @@ async fn with_basic_the_credentials_are_in_the_header_alone() {
     let clock = ManualClock::new("2026-11-22T12:00:00Z".parse().unwrap());
     let settings = Settings {
         client_authentication: ClientAuthentication::Basic,
-        client_secret: ClientSecret::new("s:cr+t/%="),
+        client_secret: ClientSecret::new("s:cr+t/%=").into(),
         ..settings(&server.url())
     };
     let superoffice = Peer::with_settings(settings, &clock).unwrap();

@@ -71,8 +71,14 @@ fn outline(xml: &str) -> String {
 #[test]
 fn values_stay_values() {
     let texts = |client_secret: &str, signed: &str| {
-        let settings = Settings { client_secret: ClientSecret::new(client_secret), ..settings("http://127.0.0.1:1/") };
-        let request = request(&settings, "Cust12345".parse().unwrap(), &SignedSystemToken::new(signed))?;
+        let settings =
+            Settings { client_secret: ClientSecret::new(client_secret).into(), ..settings("http://127.0.0.1:1/") };
+        let request = request(
+            &settings,
+            &settings.client_secret.get(),
+            "Cust12345".parse().unwrap(),
+            &SignedSystemToken::new(signed),
+        )?;
         let Content::Soap { body, .. } = request.content else { panic!("another content") };
         let root = xml::parse(&body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&body)));
         let [header, body] = root.children.as_slice() else { panic!("{} parts", root.children.len()) };
