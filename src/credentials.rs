@@ -18,6 +18,8 @@ mod error;
 mod exchange;
 mod fleet;
 mod flight;
+#[cfg(test)]
+mod footprint_tests;
 mod keep_alive;
 mod kept_grants;
 mod refusals;
@@ -35,13 +37,13 @@ mod ticket_cache;
 
 pub use access_tokens::{AccessTokenAnswer, AccessTokens};
 pub use error::{AccessTokenError, InvalidateOutcome, TicketError};
-pub use exchange::Exchange;
+pub use exchange::{CurrentSigningKeys, Exchange};
 pub use kept_grants::KeptGrants;
 pub use registrar::Registrar;
 pub use settings::{Renewal, Settings};
-pub use sign_in::{BegunSignIn, SignInAnswer, SignInRequest, SignedIn, TenantChange, is_login_hint};
+pub use sign_in::{BegunSignIn, SignInAnswer, SignInOwner, SignInRequest, SignedIn, TenantChange, is_login_hint};
 pub use sign_in_error::SignInError;
 pub use sign_ins::SignIns;
-pub use system_ticket::{RefreshWarning, SystemTicket, TicketAnswer};
+pub use system_ticket::{RefreshWarning, SystemTicket, TicketAnswer, TicketOrigin};
 pub use system_tickets::{Statistics, SystemTickets};
 pub use tenant_notices::{NoticeError, NoticeOutcome, TenantEvent, TenantNotice, TenantNotices};

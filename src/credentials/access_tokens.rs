@@ -47,6 +47,8 @@ pub struct AccessTokenAnswer {
     pub access_token: AccessToken,
     /// When it expires, counted from the moment the request was sent.
     pub expire_time: Timestamp,
+    /// Whether it was in memory.
+    pub from_memory: bool,
     /// What took the place of the caller's own refresh token. Never a kept grant's.
     pub refresh_token: Option<RefreshToken>,
 }
@@ -266,7 +268,7 @@ impl Inner {
     fn remembered(&self, key: Key) -> Option<Outcome> {
         let now = self.clock.moment();
         match self.cache.get(&key).filter(|kept| now.wall < kept.fresh_until && now.elapsed < kept.end) {
-            Some(kept) => Some(Ok(kept.answer.clone())),
+            Some(kept) => Some(Ok(AccessTokenAnswer { from_memory: true, ..kept.answer.clone() })),
             None => self.refusals.in_force(key, now.elapsed).map(Err),
         }
     }
@@ -323,7 +325,12 @@ impl Kept {
             end: sent.elapsed.saturating_add(kept_for),
             sent: sent.elapsed,
             user: None,
-            answer: AccessTokenAnswer { access_token, expire_time: after(life), refresh_token: None },
+            answer: AccessTokenAnswer {
+                access_token,
+                expire_time: after(life),
+                from_memory: false,
+                refresh_token: None,
+            },
         }
     }
 }

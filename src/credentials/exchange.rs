@@ -1,4 +1,5 @@
 mod signer;
+mod signing_keys;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +8,17 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{error, info, warn};
 
-use self::signer::Signer;
+use self::signer::{Signer, SigningKeys};
+pub use self::signing_keys::CurrentSigningKeys;
 use super::error::{PERMANENT, STORE_PAUSE, UpstreamTrouble};
 use super::fleet::Fleet;
 use super::keep_alive::KeepAlive;
 use super::standings::Standings;
 use super::{Settings, SystemTicket, TicketError};
+use crate::audit::{Audit, Event};
 use crate::clock::Clock;
 use crate::crypto::{
-    Fingerprinter, JwtRejection, PrivateKey, SystemUserClaims, SystemUserProfile, unverified_header,
-    verify_system_user_jwt,
+    Fingerprinter, JwtRejection, SystemUserClaims, SystemUserProfile, unverified_header, verify_system_user_jwt,
 };
 use crate::identifiers::{ContextIdentifier, UnverifiedJwt};
 use crate::random::Random;
@@ -40,6 +42,7 @@ pub struct Exchange {
     standings: Standings,
     signer: Signer,
     fingerprinter: Fingerprinter,
+    audit: Audit,
     retries: RetryBucket,
     places: Semaphore,
     clock: Arc<dyn Clock>,
@@ -47,12 +50,12 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// `signing_keys` are tried in their order.
+    /// `signing_keys` are tried in their order; others may take their place at any time.
     pub fn new(
         settings: Settings,
         superoffice: Arc<SuperOffice>,
         tenants: Arc<dyn Tenants>,
-        signing_keys: Vec<PrivateKey>,
+        signing_keys: CurrentSigningKeys,
         fingerprinter: Fingerprinter,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
@@ -66,11 +69,18 @@ impl Exchange {
             standings,
             signer: Signer::new(signing_keys),
             fingerprinter,
+            audit: Audit::off(),
             retries: RetryBucket::default(),
             places: Semaphore::new(places),
             clock,
             random,
         }
+    }
+
+    /// Writes down what an attacker may be behind.
+    #[must_use]
+    pub fn audited_by(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// The tenant, if it is registered.
@@ -102,6 +112,11 @@ impl Exchange {
     pub(super) fn longest_load(&self) -> Duration {
         let requests = (self.superoffice.request_timeout() + self.superoffice.state_timeout()) * 3;
         requests + LONGEST_WAIT * 2 + self.settings.exchange_budget + LONGEST_IN_THE_STORE
+    }
+
+    /// Whether exchanges wait for their turn.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.places.available_permits() == 0
     }
 
     /// How the tenants stand that are exchanged for.
@@ -140,8 +155,9 @@ impl Exchange {
     /// Signs and sends once for each key, until one is taken. Each attempt signs anew: the signature tells the minute.
     async fn attempt(&self, tenant: &Tenant) -> Result<(Timestamp, UnverifiedJwt), AttemptError> {
         let mut refusal = AttemptError::NoSigningKey;
-        for key in self.signer.in_order() {
-            match self.attempt_with(tenant, key).await {
+        let keys = self.signer.keys();
+        for key in self.signer.in_order(&keys) {
+            match self.attempt_with(tenant, &keys, key).await {
                 Ok(sent) => {
                     self.signer.prefer(key);
                     return Ok(sent);
@@ -157,25 +173,31 @@ impl Exchange {
     }
 
     /// Sends what is signed by our clock and, if SuperOffice refuses its time, once by SuperOffice's own.
-    async fn attempt_with(&self, tenant: &Tenant, key: usize) -> Result<(Timestamp, UnverifiedJwt), AttemptError> {
-        let refusal = match self.send(tenant, key, SignedDuration::ZERO).await {
+    async fn attempt_with(
+        &self,
+        tenant: &Tenant,
+        keys: &SigningKeys,
+        key: usize,
+    ) -> Result<(Timestamp, UnverifiedJwt), AttemptError> {
+        let refusal = match self.send(tenant, keys, key, SignedDuration::ZERO).await {
             Err(error) if error.code() == Some(AuthorizeErrorCode::InvalidTimestamp) => error,
             outcome => return outcome,
         };
         let Some(skew) = self.superoffice.clock_offset() else { return Err(refusal) };
         warn!(seconds = skew.as_secs(), "SuperOffice refused our time: trying once with its own");
-        self.send(tenant, key, skew).await
+        self.send(tenant, keys, key, skew).await
     }
 
     async fn send(
         &self,
         tenant: &Tenant,
+        keys: &SigningKeys,
         key: usize,
         skew: SignedDuration,
     ) -> Result<(Timestamp, UnverifiedJwt), AttemptError> {
         let time = self.clock.now();
         let by_their_clock = time.saturating_add(skew).unwrap_or(time);
-        let signed = self.signer.sign(key, tenant.system_user_token.clone(), by_their_clock).await?;
+        let signed = self.signer.sign(keys, key, tenant.system_user_token.clone(), by_their_clock).await?;
         let jwt = self.superoffice.exchange(tenant.context_identifier, &signed).await?;
         Ok((time, jwt))
     }
@@ -189,7 +211,7 @@ impl Exchange {
             pinned_serial: tenant.serial.as_deref(),
             leeway: self.settings.clock_leeway,
         };
-        let rejected = |rejection| rejected(tenant.context_identifier, rejection);
+        let rejected = |rejection| self.rejected(tenant.context_identifier, rejection);
         let header = unverified_header(jwt).map_err(rejected)?;
         let keys = self.superoffice.verification_keys(&header).await;
         let now = self.clock.now();
@@ -217,7 +239,7 @@ impl Exchange {
             }
         };
         if pinned != serial {
-            return Err(rejected(tenant.context_identifier, JwtRejection::SerialMismatch));
+            return Err(self.rejected(tenant.context_identifier, JwtRejection::SerialMismatch));
         }
         info!(serial, "pinned the tenant's database serial");
         Ok(())
@@ -232,6 +254,17 @@ impl Exchange {
             self.standings.record(tenant.context_identifier, &url).await;
         }
         Some(url)
+    }
+
+    /// A token for somebody else is told of by itself: its exchange may have been nobody's call.
+    fn rejected(&self, tenant: ContextIdentifier, rejection: JwtRejection) -> TicketError {
+        if !rejection.is_tenant_mismatch() {
+            return TicketError::TokenInvalid(rejection);
+        }
+        let reason = rejection.reason();
+        error!(%tenant, reason, security = true, "SuperOffice's token is not for the tenant asked for");
+        self.audit.note(&Event::of_security(tenant, reason));
+        TicketError::TenantMismatch(rejection)
     }
 
     fn ticket(
@@ -333,16 +366,6 @@ impl From<ExchangeError> for TicketError {
 }
 
 /// A token that does not hold for `tenant`. One that is another tenant's is told to whoever watches over security.
-fn rejected(tenant: ContextIdentifier, rejection: JwtRejection) -> TicketError {
-    if rejection.is_tenant_mismatch() {
-        let reason = rejection.reason();
-        error!(%tenant, reason, security = true, "SuperOffice's token is not for the tenant asked for");
-        TicketError::TenantMismatch(rejection)
-    } else {
-        TicketError::TokenInvalid(rejection)
-    }
-}
-
 impl From<StoreError> for TicketError {
     fn from(error: StoreError) -> Self {
         match error {

@@ -97,9 +97,10 @@ impl Fleet {
             webapi_url: ticket.webapi_url.clone(),
             netserver_url: ticket.netserver_url.clone(),
         };
-        match lease.publish(&shared, self.clock.now()).await {
+        match lease.publish(shared, self.clock.now()).await {
             Ok(true) => {}
             Ok(false) => warn!("the lease was lost meanwhile: the ticket is not shared"),
+            Err(error) if error.is_transient() => warn!(%error, "the ticket cannot be shared yet"),
             Err(error) => warn!(%error, "the ticket cannot be shared"),
         }
     }
@@ -130,8 +131,8 @@ impl Fleet {
         let comfortable = self.clock.now().saturating_add(self.settings.wait_before_expiry).unwrap_or(Timestamp::MAX);
         let lives = found.expire_time > comfortable;
         let is_newer = current.is_none_or(|current| found.expire_time > current.expire_time);
-        let is_its = found.issued_for == self.fingerprinter.fingerprint_of_token(&registered.system_user_token)
-            && found.fingerprint == self.fingerprinter.fingerprint(&found.ticket);
+        let is_its = self.fingerprinter.is_of_token(found.issued_for, &registered.system_user_token)
+            && self.fingerprinter.is_of(found.fingerprint, &found.ticket);
         Ok((lives && is_newer && is_its).then(|| self.adopted(found, registered)))
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::{SignInError, SystemTickets, TenantChange};
+use crate::audit::{Audit, Event};
 use crate::clock::Clock;
 use crate::crypto::{IdTokenClaims, IdTokenProfile, JwtRejection, unverified_header, verify_id_token};
 use crate::identifiers::{AuthorizationCode, ContextIdentifier, Nonce};
@@ -16,6 +17,7 @@ pub struct Registrar {
     superoffice: Arc<SuperOffice>,
     tenants: Arc<dyn Tenants>,
     tickets: SystemTickets,
+    audit: Audit,
     leeway: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -38,7 +40,18 @@ impl Registrar {
         leeway: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { superoffice, tenants, tickets, leeway, clock }
+        Self { superoffice, tenants, tickets, audit: Audit::off(), leeway, clock }
+    }
+
+    /// Writes down what is changed without anybody asking for it.
+    #[must_use]
+    pub fn audited_by(self, audit: Audit) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// Where that is written.
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// Whether the tenant is registered.
@@ -110,6 +123,9 @@ impl Registrar {
             Some(first) if !delivered.contains(&&tenant.system_user_token) => {
                 self.tenants.put(tenant_name, (*first).clone(), false, self.clock.now()).await?;
                 self.tickets.forget(tenant_name);
+                if occasion == Occasion::Refresh {
+                    self.audit.note(&Event::of_change(tenant_name, &claims.user, "tenant_token_replaced"));
+                }
                 info!(tenant = %tenant_name, ?occasion, "the tenant has another system user token; it replaces the old one");
                 Ok((tenant_name, TenantChange::TokenReplaced))
             }

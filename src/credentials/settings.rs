@@ -28,6 +28,10 @@ pub struct Settings {
     pub capacity: u64,
     /// How many renewals run at once in the background.
     pub renewals_in_flight: usize,
+    /// Whether tickets are got before anybody asks for them: when ticketd starts, and when a tenant appears or changes.
+    pub warm: bool,
+    /// How many tickets are got at once that nobody has asked for.
+    pub warm_in_flight: usize,
     /// How long one exchange with all its retries may take, counted from its turn.
     pub exchange_budget: Duration,
     /// How far SuperOffice's clock may be from ours when its tokens are checked.
@@ -99,6 +103,8 @@ impl Default for Settings {
             renewal: Renewal::default(),
             capacity: 100_000,
             renewals_in_flight: 16,
+            warm: false,
+            warm_in_flight: 4,
             exchange_budget: Duration::from_secs(10),
             clock_leeway: Duration::from_mins(1),
         }

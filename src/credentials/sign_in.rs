@@ -3,7 +3,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::crypto::is_invisible;
-use crate::identifiers::{AccessToken, AuthorizationCode, BrowserSecret, ContextIdentifier, SignInState};
+use crate::identifiers::{AccessToken, AuthorizationCode, BrowserSecret, CallerId, ContextIdentifier, SignInState};
 
 /// Begins a sign-in.
 #[derive(Clone, Debug)]
@@ -14,8 +14,17 @@ pub struct SignInRequest {
     pub tenant: Option<ContextIdentifier>,
     /// The only user that may sign in, by the name at SuperID. Anyone may when it is absent.
     pub login_hint: Option<String>,
-    /// When it is there, only the browser that has it can end the sign-in.
-    pub browser: Option<BrowserSecret>,
+    /// Who begins it.
+    pub owner: SignInOwner,
+}
+
+/// Who began a sign-in. Nobody else can end it.
+#[derive(Clone, Debug)]
+pub enum SignInOwner {
+    /// The browser that has this.
+    Browser(BrowserSecret),
+    /// A caller that owns the browser's redirect.
+    Caller(CallerId),
 }
 
 /// As long as an e-mail address can be, with room.
@@ -44,8 +53,8 @@ pub struct SignInAnswer {
     pub state: SignInState,
     /// Its `code`, which may be anything.
     pub code: AuthorizationCode,
-    /// What the browser has that brought it.
-    pub browser: Option<BrowserSecret>,
+    /// Who brought it.
+    pub owner: SignInOwner,
 }
 
 /// A sign-in that succeeded.
@@ -75,6 +84,20 @@ pub enum TenantChange {
     TokenReplaced,
     /// It is as it was.
     Unchanged,
+}
+
+impl SignedIn {
+    /// What the sign-in changed, in snake case.
+    pub fn change(&self) -> Option<&'static str> {
+        Some(match (self.tenant, self.grant_kept) {
+            (TenantChange::Registered, false) => "tenant_registered",
+            (TenantChange::Registered, true) => "tenant_registered,grant_kept",
+            (TenantChange::TokenReplaced, false) => "tenant_token_replaced",
+            (TenantChange::TokenReplaced, true) => "tenant_token_replaced,grant_kept",
+            (TenantChange::Unchanged, true) => "grant_kept",
+            (TenantChange::Unchanged, false) => return None,
+        })
+    }
 }
 
 impl fmt::Debug for BegunSignIn {

@@ -13,9 +13,12 @@ pub enum SignInError {
     /// No sign-in waits under this `state`: it never began, has expired, or was used.
     #[error("no such sign-in is under way: it has expired or was used already; begin again")]
     Unknown,
-    /// Another browser began the sign-in. It still waits for that one.
-    #[error("this sign-in was begun in another browser: go on there, or begin again here")]
-    OtherBrowser,
+    /// Another browser or caller began the sign-in. It still waits for that one.
+    #[error("this sign-in was begun in another browser or by another caller: go on there, or begin again here")]
+    OtherOwner,
+    /// The caller may not sign users of this tenant in. Nothing of the tenant was touched.
+    #[error("the caller may not sign in to the tenant that the user signed in to")]
+    NotEntitled,
     /// The user signed in to another tenant than the one that was asked for.
     #[error("the user signed in to another tenant than the one asked for: begin again and choose that tenant")]
     WrongTenant,

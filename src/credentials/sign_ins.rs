@@ -3,15 +3,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
-use tracing::{Instrument, error, info};
+use tracing::{Instrument, error, info, warn};
+use zeroize::Zeroizing;
 
 use super::access_tokens::{FreshAccessToken, tenant_of};
 use super::registrar::Occasion;
 use super::sign_in::is_login_hint;
-use super::{AccessTokens, BegunSignIn, Registrar, SignInAnswer, SignInError, SignInRequest, SignedIn};
+use super::{AccessTokens, BegunSignIn, Registrar, SignInAnswer, SignInError, SignInOwner, SignInRequest, SignedIn};
+use crate::audit::Event;
 use crate::clock::Clock;
 use crate::crypto::{IdTokenClaims, RandomnessError, SecretHash, code_challenge, random_code_verifier, random_token};
-use crate::identifiers::{AuthorizationCode, BrowserSecret, ContextIdentifier, Nonce, RefreshToken, SignInState};
+use crate::identifiers::{AuthorizationCode, ContextIdentifier, Nonce, RefreshToken, SignInState};
 use crate::store::{Grant, PendingSignIn, PendingSignIns, TakenSignIn, user_key};
 use crate::superoffice::{AuthorizationRequest, ResponseMode, SuperOffice, TokenSet};
 
@@ -54,7 +56,7 @@ impl SignIns {
     /// Begins a sign-in. It waits ten minutes for its user.
     pub async fn begin(&self, request: SignInRequest) -> Result<BegunSignIn, SignInError> {
         let inner = &self.0;
-        let SignInRequest { redirect_uri, tenant, login_hint, browser } = request;
+        let SignInRequest { redirect_uri, tenant, login_hint, owner } = request;
         if !inner.superoffice.allows_redirect_uri(&redirect_uri) {
             return Err(SignInError::RedirectUriNotAllowed);
         }
@@ -76,39 +78,57 @@ impl SignIns {
         });
         let now = inner.clock.now();
         let expire_time = now.saturating_add(PATIENCE).unwrap_or(Timestamp::MAX);
-        let browser = browser.as_ref().map(hash_of_browser);
-        let sign_in = PendingSignIn { redirect_uri, nonce, code_verifier, tenant, login_hint, browser, expire_time };
+        let owner = Some(hash_of_owner(&owner));
+        let sign_in = PendingSignIn { redirect_uri, nonce, code_verifier, tenant, login_hint, owner, expire_time };
         inner.pending.add(hash_of_state(&state), &sign_in, now).await?;
         Ok(BegunSignIn { authorization_url: authorization_url.into(), state, expire_time })
     }
 
     /// Ends a sign-in with what the redirect brought. Once begun it goes on by itself: a caller who goes away after the
-    /// code was sent loses nothing.
-    pub async fn finish(&self, answer: SignInAnswer) -> Result<SignedIn, SignInError> {
+    /// code was sent loses nothing. Which tenant it is comes out only then: `is_entitled` says whether whoever asks may have
+    /// it, before anything is registered or kept.
+    pub async fn finish(
+        &self,
+        answer: SignInAnswer,
+        is_entitled: impl Fn(ContextIdentifier) -> bool + Send + Sync + 'static,
+    ) -> Result<SignedIn, SignInError> {
         if !is_code(&answer.code) {
             return Err(SignInError::CodeInvalid);
         }
         let inner = Arc::clone(&self.0);
         let place = Arc::clone(&inner.places).try_acquire_owned().map_err(|_| SignInError::Overloaded)?;
         let under_way = inner.access_tokens.under_way();
+        let caller = Arc::new(());
+        let waiting = Arc::downgrade(&caller);
         let finishing = async move {
             let _until_it_is_done = (place, under_way);
-            inner.finish(&answer).await
+            let outcome = inner.finish(&answer, is_entitled).await;
+            if let Ok(signed_in) = &outcome
+                && waiting.strong_count() == 0
+            {
+                inner.note_unheard(signed_in);
+            }
+            outcome
         };
         let finished = tokio::spawn(finishing.in_current_span()).await;
+        drop(caller);
         finished.unwrap_or_else(|_| Err(SignInError::Internal("the sign-in ended without an outcome".into())))
     }
 
     /// Uses a sign-in up that SuperOffice ended with an error.
-    pub async fn abandon(&self, state: &SignInState, browser: Option<&BrowserSecret>) -> Result<(), SignInError> {
-        self.0.take(state, browser).await.map(drop)
+    pub async fn abandon(&self, state: &SignInState, owner: &SignInOwner) -> Result<(), SignInError> {
+        self.0.take(state, owner).await.map(drop)
     }
 }
 
 impl Inner {
-    async fn finish(&self, answer: &SignInAnswer) -> Result<SignedIn, SignInError> {
+    async fn finish(
+        &self,
+        answer: &SignInAnswer,
+        is_entitled: impl Fn(ContextIdentifier) -> bool + Send + Sync,
+    ) -> Result<SignedIn, SignInError> {
         // Before the code is sent: whoever has lost the race has nothing to send it with.
-        let pending = self.take(&answer.state, answer.browser.as_ref()).await?;
+        let pending = self.take(&answer.state, &answer.owner).await?;
         let sent = self.clock.moment();
         let tokens =
             self.superoffice.exchange_code(&answer.code, &pending.redirect_uri, &pending.code_verifier).await?;
@@ -117,6 +137,10 @@ impl Inner {
             SignInError::TokenInvalid(reason)
         })?;
         check(&pending, &tokens, &claims)?;
+        if !is_entitled(claims.context_identifier) {
+            warn!(tenant = %claims.context_identifier, security = true, "a sign-in to a tenant that its caller may not use");
+            return Err(SignInError::NotEntitled);
+        }
         let (context_identifier, tenant) = self.registrar.adopt(&claims, Occasion::SignIn).await?;
         let grant = grant(context_identifier, &claims, tokens.refresh_token, self.clock.now());
         let fresh = FreshAccessToken {
@@ -138,14 +162,21 @@ impl Inner {
         })
     }
 
-    async fn take(&self, state: &SignInState, browser: Option<&BrowserSecret>) -> Result<PendingSignIn, SignInError> {
+    /// Whoever asked for it is gone, and with them the event that would tell of it.
+    fn note_unheard(&self, signed_in: &SignedIn) {
+        if let Some(change) = signed_in.change() {
+            let event = Event::of_change(signed_in.context_identifier, &signed_in.user, change);
+            self.registrar.audit().note(&event);
+        }
+    }
+
+    async fn take(&self, state: &SignInState, owner: &SignInOwner) -> Result<PendingSignIn, SignInError> {
         if state.expose().len() > MAX_STATE_BYTES {
             return Err(SignInError::Unknown);
         }
-        let browser = browser.map(hash_of_browser);
-        match self.pending.take(hash_of_state(state), browser, self.clock.now()).await? {
+        match self.pending.take(hash_of_state(state), Some(hash_of_owner(owner)), self.clock.now()).await? {
             TakenSignIn::Taken(pending) => Ok(*pending),
-            TakenSignIn::OtherBrowser => Err(SignInError::OtherBrowser),
+            TakenSignIn::OtherOwner => Err(SignInError::OtherOwner),
             TakenSignIn::Nothing => Err(SignInError::Unknown),
         }
     }
@@ -192,6 +223,11 @@ fn hash_of_state(state: &SignInState) -> SecretHash {
     SecretHash::of(state.expose())
 }
 
-fn hash_of_browser(browser: &BrowserSecret) -> SecretHash {
-    SecretHash::of(browser.expose())
+/// No browser passes for a caller: what it has may be anything, and is told apart from any caller's name.
+fn hash_of_owner(owner: &SignInOwner) -> SecretHash {
+    let own = match owner {
+        SignInOwner::Browser(secret) => Zeroizing::new(format!("browser {}", secret.expose())),
+        SignInOwner::Caller(id) => Zeroizing::new(format!("caller {id}")),
+    };
+    SecretHash::of(&own)
 }

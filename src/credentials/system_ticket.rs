@@ -43,11 +43,38 @@ pub struct RefreshWarning {
     pub next_attempt: Timestamp,
 }
 
+/// How a ticket came to be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketOrigin {
+    /// It was in memory.
+    Cache,
+    /// It came from SuperOffice.
+    Exchange,
+    /// It was used at its tenant's API first, and lives on.
+    KeepAlive,
+    /// Another process got it.
+    Shared,
+}
+
+impl TicketOrigin {
+    /// In snake case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Exchange => "exchange",
+            Self::KeepAlive => "keep_alive",
+            Self::Shared => "shared",
+        }
+    }
+}
+
 /// What a caller gets: the ticket, what is known of its tenant, and a warning when its renewal fails.
 #[derive(Clone, Debug)]
 pub struct TicketAnswer {
     /// The ticket.
     pub ticket: Arc<SystemTicket>,
+    /// How it came.
+    pub origin: TicketOrigin,
     /// The tenant as it was when SuperOffice was last asked.
     pub tenant: Arc<TenantStatus>,
     /// Present when the last renewal failed.

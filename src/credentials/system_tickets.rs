@@ -1,5 +1,6 @@
 mod load;
 mod lookup;
+mod warming;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::info;
 
+use self::warming::Warming;
 use super::exchange::Exchange;
 use super::fleet::Fleet;
 use super::flight::Flights;
@@ -70,6 +72,7 @@ struct Inner {
     lookups: Flights<ContextIdentifier, ()>,
     refusals: Refusals<ContextIdentifier, TicketError>,
     schedule: Schedule,
+    warming: Warming,
     counters: Counters,
 }
 
@@ -99,6 +102,7 @@ impl SystemTickets {
             lookups: Flights::new(MOST_FLIGHTS),
             refusals: Refusals::new(settings.capacity, Arc::clone(&random)),
             schedule: Schedule::default(),
+            warming: Warming::default(),
             counters: Counters::default(),
             settings,
             keep_alive: exchange.keep_alive(),
@@ -227,6 +231,7 @@ impl SystemTickets {
         inner.refusals.forget(tenant);
         inner.schedule.cancel(tenant);
         inner.forget_standing(tenant);
+        inner.warm_soon(tenant);
     }
 
     /// Drops the refusal remembered against the tenant, and its state, as an operator says that it is all right.
@@ -242,6 +247,7 @@ impl SystemTickets {
         inner.cache.clear();
         inner.refusals.clear();
         inner.schedule.clear();
+        inner.warm_all_soon();
     }
 
     /// Renews tickets in the background, for ever. A ticket that nobody asked for since its last renewal lapses.

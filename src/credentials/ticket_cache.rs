@@ -9,7 +9,7 @@ use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::{RefreshWarning, SystemTicket, TicketAnswer};
+use super::{RefreshWarning, SystemTicket, TicketAnswer, TicketOrigin};
 use crate::clock::Moment;
 use crate::crypto::Fingerprint;
 use crate::identifiers::ContextIdentifier;
@@ -217,7 +217,12 @@ impl Entry {
     }
 
     pub(super) fn answer(&self, tenant: Arc<TenantStatus>) -> TicketAnswer {
-        TicketAnswer { ticket: Arc::clone(&self.ticket), tenant, refresh_warning: self.warning.clone() }
+        TicketAnswer {
+            ticket: Arc::clone(&self.ticket),
+            origin: TicketOrigin::Cache,
+            tenant,
+            refresh_warning: self.warning.clone(),
+        }
     }
 }
 

@@ -13,11 +13,14 @@ use crate::credentials::fleet::Turn;
 use crate::credentials::flight::{FlightId, NoOutcome};
 use crate::credentials::keep_alive::Used;
 use crate::credentials::ticket_cache::Entry;
-use crate::credentials::{RefreshWarning, Renewal, SystemTicket, TicketAnswer, TicketError};
+use crate::credentials::{RefreshWarning, Renewal, SystemTicket, TicketAnswer, TicketError, TicketOrigin};
 use crate::identifiers::ContextIdentifier;
 
 /// When the next renewal is tried where a load could not begin, or broke.
 const BROKEN_LOAD_PAUSE: Duration = Duration::from_mins(1);
+
+/// A ticket, and how it came.
+type Loaded = (Arc<SystemTicket>, TicketOrigin);
 
 impl Inner {
     /// Renews the ticket. A failure is noted with the ticket and planned for, unless the load itself could not begin or
@@ -60,30 +63,31 @@ impl Inner {
     /// by itself before its limit.
     async fn load_in_time(&self, tenant: ContextIdentifier, id: FlightId) -> Result<TicketAnswer, TicketError> {
         let load = AssertUnwindSafe(self.in_turn(tenant, id)).catch_unwind();
-        let ticket = tokio::select! {
+        let (ticket, origin) = tokio::select! {
             biased;
             outcome = load => outcome.unwrap_or_else(|_| Err(TicketError::Internal("the load panicked".into()))),
             () = self.clock.sleep(self.exchange.longest_load()) => Err(TicketError::Internal("the load did not end".into())),
         }?;
-        Ok(TicketAnswer { ticket, tenant: self.standings.at_hand(tenant).status, refresh_warning: None })
+        Ok(TicketAnswer { ticket, origin, tenant: self.standings.at_hand(tenant).status, refresh_warning: None })
     }
 
     /// Gets the tenant's ticket from another process, or gets it for all of them.
-    async fn in_turn(&self, tenant: ContextIdentifier, id: FlightId) -> Result<Arc<SystemTicket>, TicketError> {
+    async fn in_turn(&self, tenant: ContextIdentifier, id: FlightId) -> Result<Loaded, TicketError> {
         let now = self.clock.moment();
         let current = self.cache.get(tenant).filter(|entry| entry.lives(now, Duration::ZERO));
-        let lease = match self.fleet.turn(tenant, current.as_ref().map(|entry| &*entry.ticket)).await {
-            Ok(Turn::Done(ticket)) => return self.adopt(Arc::new(ticket), id),
-            Ok(Turn::Ours(lease)) => lease,
-            // A keep-alive writes no row: several processes may try. An exchange has to read the store.
-            Err(TicketError::StoreUnavailable { .. }) if current.is_some() => None,
+        let (lease, may_exchange) = match self.fleet.turn(tenant, current.as_ref().map(|entry| &*entry.ticket)).await {
+            Ok(Turn::Done(ticket)) => return Ok((self.adopt(Arc::new(ticket), id)?, TicketOrigin::Shared)),
+            Ok(Turn::Ours(lease)) => (lease, Ok(())),
+            // A keep-alive writes no row: several processes may try. An exchange is another's turn as well as ours, also
+            // if the store can be read again by then.
+            Err(error @ TicketError::StoreUnavailable { .. }) if current.is_some() => (None, Err(error)),
             Err(error) => return Err(error),
         };
-        let ticket = self.prolong_or_exchange(tenant, id).await?;
+        let loaded = self.prolong_or_exchange(tenant, id, may_exchange).await?;
         if let Some(lease) = lease {
-            self.fleet.publish(lease, &ticket).await;
+            self.fleet.publish(lease, &loaded.0).await;
         }
-        Ok(ticket)
+        Ok(loaded)
     }
 
     /// Keeps a ticket that another process got or kept alive.
@@ -104,14 +108,15 @@ impl Inner {
         &self,
         tenant: ContextIdentifier,
         id: FlightId,
-    ) -> Result<Arc<SystemTicket>, TicketError> {
+        may_exchange: Result<(), TicketError>,
+    ) -> Result<Loaded, TicketError> {
         let now = self.clock.moment();
         let current = self.cache.get(tenant).filter(|entry| entry.lives(now, Duration::ZERO));
         if let Some(entry) = current.filter(|_| self.settings.renewal == Renewal::KeepAlive) {
             match self.keep_alive.use_once(&entry.ticket).await {
                 Ok(Used::Taken(sent)) => {
                     if let Some(prolonged) = self.prolong(&entry.ticket, id, sent) {
-                        return Ok(prolonged);
+                        return Ok((prolonged, TicketOrigin::KeepAlive));
                     }
                 }
                 Ok(Used::Refused | Used::Nowhere) => {}
@@ -123,7 +128,8 @@ impl Inner {
                 }
             }
         }
-        self.exchange(tenant, id).await
+        may_exchange?;
+        Ok((self.exchange(tenant, id).await?, TicketOrigin::Exchange))
     }
 
     /// Whether the ticket still does until its next renewal. One that was dropped meanwhile does for nobody, whatever life
