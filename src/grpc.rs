@@ -1,10 +1,11 @@
-//! The API: the generated traits, implemented by parsing, delegating and converting.
+//! The API: the generated traits, implemented by parsing, asking the policy, delegating and converting.
 //!
 //! Errors get their code in `status` and nowhere else. The layers around the services count, bound and time every call.
 
 mod authorization_service;
 mod convert;
 pub mod layers;
+mod permits;
 pub mod proto;
 mod status;
 mod tenant_service;
@@ -17,6 +18,7 @@ use tonic::service::Routes;
 use tower::util::BoxCloneSyncService;
 
 pub use authorization_service::AuthorizationService;
+pub use permits::Permits;
 pub use status::DOMAIN;
 pub use tenant_service::TenantService;
 pub use ticket_service::TicketService;

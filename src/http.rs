@@ -3,6 +3,7 @@
 //! They hand out nothing: what a sign-in yields goes to the store. So anybody may ask for them, from anywhere, and
 //! whatever asks is taken for hostile. TLS ends before them.
 
+mod audited;
 mod cookies;
 mod failure;
 mod layers;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::credentials::TenantNotices;
 
@@ -23,7 +25,13 @@ pub use onboarding::Onboarding;
 pub use settings::{PublicUrl, PublicUrlError, Settings};
 
 /// Everything that is served, with the layers around it.
-pub fn router(settings: &Settings, onboarding: Onboarding, notices: TenantNotices, clock: Arc<dyn Clock>) -> Router {
+pub fn router(
+    settings: &Settings,
+    onboarding: Onboarding,
+    notices: TenantNotices,
+    audit: Audit,
+    clock: Arc<dyn Clock>,
+) -> Router {
     let routes = Router::new().merge(onboarding::routes(onboarding)).merge(webhook::routes(notices));
-    layers::around(routes, settings, clock)
+    layers::around(routes, settings, audit, clock)
 }

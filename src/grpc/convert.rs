@@ -6,16 +6,17 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::proto;
 use super::status;
 use crate::credentials::{
-    AccessTokenAnswer, BegunSignIn, InvalidateOutcome, RefreshWarning, SignInAnswer, SignInRequest, SignedIn,
-    TenantChange, TicketAnswer,
+    AccessTokenAnswer, BegunSignIn, InvalidateOutcome, RefreshWarning, SignInAnswer, SignInOwner, SignInRequest,
+    SignedIn, TenantChange, TicketAnswer,
 };
 use crate::crypto::Fingerprint;
 use crate::identifiers::{
-    AuthorizationCode, ContextIdentifier, ContextIdentifierError, RefreshToken, SignInState, SystemUserToken,
+    AuthorizationCode, CallerId, ContextIdentifier, ContextIdentifierError, RefreshToken, SignInState, SystemUserToken,
 };
 use crate::store::{Grant, Tenant, TenantSource, TokenProblem, check_system_user_token, user_key};
 use crate::superoffice::TenantState;
@@ -152,14 +153,18 @@ fn grant(grant: Grant) -> proto::Grant {
     }
 }
 
-pub(super) fn sign_in_request(request: proto::CreateAuthorizationUrlRequest) -> Result<SignInRequest, InvalidRequest> {
-    let proto::CreateAuthorizationUrlRequest { redirect_uri, context_identifier: tenant, login_hint } = request;
-    Ok(SignInRequest {
-        redirect_uri,
-        tenant: if tenant.is_empty() { None } else { Some(context_identifier(&tenant)?) },
-        login_hint: Some(login_hint).filter(|hint| !hint.is_empty()),
-        browser: None,
-    })
+pub(super) fn optional_context_identifier(text: &str) -> Result<Option<ContextIdentifier>, InvalidRequest> {
+    if text.is_empty() { Ok(None) } else { context_identifier(text).map(Some) }
+}
+
+pub(super) fn sign_in_request(
+    request: proto::CreateAuthorizationUrlRequest,
+    tenant: Option<ContextIdentifier>,
+    caller: CallerId,
+) -> SignInRequest {
+    let proto::CreateAuthorizationUrlRequest { redirect_uri, context_identifier: _, login_hint } = request;
+    let login_hint = Some(login_hint).filter(|hint| !hint.is_empty());
+    SignInRequest { redirect_uri, tenant, login_hint, owner: SignInOwner::Caller(caller) }
 }
 
 pub(super) fn begun_sign_in(begun: BegunSignIn) -> proto::CreateAuthorizationUrlResponse {
@@ -170,9 +175,10 @@ pub(super) fn begun_sign_in(begun: BegunSignIn) -> proto::CreateAuthorizationUrl
     }
 }
 
-pub(super) fn sign_in_answer(request: proto::ExchangeAuthorizationCodeRequest) -> SignInAnswer {
+pub(super) fn sign_in_answer(request: proto::ExchangeAuthorizationCodeRequest, caller: CallerId) -> SignInAnswer {
     let proto::ExchangeAuthorizationCodeRequest { state, code } = request;
-    SignInAnswer { state: SignInState::new(state), code: AuthorizationCode::new(code), browser: None }
+    let (state, code) = (SignInState::new(state), AuthorizationCode::new(code));
+    SignInAnswer { state, code, owner: SignInOwner::Caller(caller) }
 }
 
 pub(super) fn signed_in(signed_in: SignedIn) -> proto::ExchangeAuthorizationCodeResponse {
@@ -217,8 +223,13 @@ pub(super) fn tenant(tenant: Tenant) -> proto::Tenant {
     }
 }
 
-pub(super) fn system_ticket(answer: &TicketAnswer) -> proto::SystemTicket {
+/// `request_headers` are for a caller who may have the client secret; empty for all others.
+pub(super) fn system_ticket<'a>(
+    answer: &TicketAnswer,
+    request_headers: impl IntoIterator<Item = (&'a str, Zeroizing<String>)>,
+) -> proto::SystemTicket {
     let ticket = &answer.ticket;
+    let request_headers = request_headers.into_iter();
     proto::SystemTicket {
         context_identifier: ticket.context_identifier.to_string(),
         ticket: ticket.ticket.expose().to_owned(),
@@ -230,6 +241,7 @@ pub(super) fn system_ticket(answer: &TicketAnswer) -> proto::SystemTicket {
         netserver_url: ticket.netserver_url.clone().unwrap_or_default(),
         tenant_state: tenant_state(answer.tenant.state).into(),
         refresh_warning: answer.refresh_warning.as_deref().map(refresh_warning),
+        request_headers: request_headers.map(|(name, value)| (name.to_owned(), value.to_string())).collect(),
     }
 }
 
@@ -240,6 +252,15 @@ pub(super) fn invalidate_outcome(outcome: InvalidateOutcome) -> proto::invalidat
         InvalidateOutcome::NotCurrent => Outcome::NotCurrent,
         InvalidateOutcome::TooRecent => Outcome::TooRecent,
         InvalidateOutcome::Relocated => Outcome::Relocated,
+    }
+}
+
+/// What the audit says of it.
+pub(super) fn change_by_invalidation(outcome: InvalidateOutcome) -> Option<&'static str> {
+    match outcome {
+        InvalidateOutcome::Invalidated => Some("ticket_dropped"),
+        InvalidateOutcome::Relocated => Some("tenant_relocated"),
+        InvalidateOutcome::NotCurrent | InvalidateOutcome::TooRecent => None,
     }
 }
 

@@ -1,11 +1,16 @@
-//! What surrounds every call, outermost first: a span that ends with the call's status, load shedding, the deadline.
+//! What surrounds every call, outermost first: a span that ends with the call's status, the audit, load shedding, the
+//! deadline, who calls, and how often.
 //!
 //! A refusal of an inner layer passes through the span like any other answer. What hyper refuses by itself, headers that
 //! are too long, reaches no layer.
 
+mod audit;
+mod call_record;
+mod caller;
 mod deadline;
 mod held;
 mod load_shed;
+mod rate_limit;
 mod span;
 
 use std::sync::Arc;
@@ -19,12 +24,19 @@ use tonic_types::StatusExt;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use self::audit::Audited;
+pub use self::call_record::CallRecord;
+use self::caller::Identify;
+pub use self::caller::{CallerError, Callers};
 use self::deadline::Deadline;
 pub use self::held::{held_by_body, is_stream};
 use self::load_shed::LoadShed;
+use self::rate_limit::RateLimit;
 use self::span::CallSpan;
 pub use self::span::{code_name, record_tenant};
 use super::{Calls, status};
+use crate::audit::Audit;
+use crate::authorization::{Pace, PolicyInForce};
 use crate::clock::Clock;
 
 /// What the layers hold calls to.
@@ -36,12 +48,20 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
-/// Puts the layers around `calls`.
-pub fn around(calls: Calls, limits: Limits, clock: Arc<dyn Clock>) -> Calls {
+/// Puts the layers around `calls`, which know their caller then. Without `callers` everybody may call, and is not looked
+/// at.
+pub fn around(calls: Calls, limits: Limits, callers: Option<Callers>, audit: Audit, clock: Arc<dyn Clock>) -> Calls {
     let told = calls.map_response(in_our_words);
-    let timed = Deadline::new(told, limits.request_timeout, Arc::clone(&clock));
+    let known = Identify::new(told, callers);
+    let timed = Deadline::new(known, limits.request_timeout, Arc::clone(&clock));
     let bounded = LoadShed::new(timed, limits.max_calls);
-    BoxCloneSyncService::new(CallSpan::new(bounded, clock))
+    let audited = Audited::new(bounded, audit, Arc::clone(&clock));
+    BoxCloneSyncService::new(CallSpan::new(audited, clock))
+}
+
+/// Holds the callers of `calls` to the policy's limits. It goes inside of [`around`], which knows them.
+pub fn paced(calls: Calls, policy: PolicyInForce, clock: Arc<dyn Clock>) -> Calls {
+    BoxCloneSyncService::new(RateLimit::new(calls, policy, Pace::new(clock)))
 }
 
 /// Replaces the status of a refusal that is not ours. What else it says in headers, such as the encodings that are

@@ -1,5 +1,6 @@
 //! The generated code, and what must be written by hand around it.
 
+use std::collections::HashMap;
 use std::fmt;
 
 #[expect(
@@ -27,6 +28,15 @@ impl fmt::Debug for Redacted {
     }
 }
 
+/// Headers without their values.
+struct Names<'a>(&'a HashMap<String, String>);
+
+impl fmt::Debug for Names<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_map().entries(self.0.keys().map(|name| (name, Redacted))).finish()
+    }
+}
+
 impl fmt::Debug for SystemTicket {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -40,6 +50,7 @@ impl fmt::Debug for SystemTicket {
             netserver_url,
             tenant_state,
             refresh_warning,
+            request_headers,
         } = self;
         formatter
             .debug_struct("SystemTicket")
@@ -53,6 +64,7 @@ impl fmt::Debug for SystemTicket {
             .field("netserver_url", netserver_url)
             .field("tenant_state", tenant_state)
             .field("refresh_warning", refresh_warning)
+            .field("request_headers", &Names(request_headers))
             .finish()
     }
 }
@@ -140,7 +152,13 @@ mod tests {
 
     #[test]
     fn debug_output_has_no_secret() {
-        let ticket = SystemTicket { ticket: CANARY.to_owned(), fingerprint: "f1".to_owned(), ..Default::default() };
+        let request_headers = [("SO-AppToken".to_owned(), CANARY.to_owned())].into();
+        let ticket = SystemTicket {
+            ticket: CANARY.to_owned(),
+            fingerprint: "f1".to_owned(),
+            request_headers,
+            ..Default::default()
+        };
         let shown = format!(
             "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             GetSystemTicketResponse { system_ticket: Some(ticket) },
@@ -165,7 +183,7 @@ mod tests {
             PutTenantRequest { system_user_token: CANARY.to_owned(), accept_serial: true, ..Default::default() },
         );
         assert!(!shown.contains("canary") && !shown.contains("3f9a"), "{shown}");
-        assert_eq!(shown.matches("(redacted)").count(), 11, "{shown}");
+        assert_eq!(shown.matches("(redacted)").count(), 12, "{shown}");
         assert!(
             shown.contains("\"f1\"") && shown.contains("Cust1") && shown.contains("accept_serial: true"),
             "{shown}"

@@ -9,7 +9,11 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::convert::InvalidRequest;
+use super::layers::CallerError;
+use super::permits::PermitError;
+use crate::audit::AUDIT_UNAVAILABLE;
 use crate::credentials::{AccessTokenError, SignInError, TicketError};
+use crate::identity::BearerError;
 use crate::store::StoreError;
 use crate::superoffice::AuthorizeErrorCode;
 
@@ -44,10 +48,22 @@ pub(super) fn overloaded() -> Status {
     too_many().into()
 }
 
+/// The caller calls more often than it may.
+pub(super) fn rate_limited(retry_after: Duration) -> Status {
+    let message = "this caller calls more often than it may";
+    refuse(Code::ResourceExhausted, "CALLER_RATE_LIMITED", message, Detail::Retry(retry_after)).into()
+}
+
 /// The call's deadline, or the server's, passed first.
 pub(super) fn deadline_exceeded() -> Status {
     let message = "the deadline passed before there was an answer";
     refuse(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, Detail::Nothing).into()
+}
+
+/// The call's audit event cannot be written: what it tells of must not leave.
+pub(super) fn audit_unavailable() -> Status {
+    let message = "what is answered cannot be written down at the moment, so it is not";
+    refuse(Code::Unavailable, AUDIT_UNAVAILABLE, message, Detail::Retry(SOON)).into()
 }
 
 /// A handler panicked.
@@ -199,7 +215,8 @@ fn sign_in(error: &SignInError) -> Refusal {
     let begin_again = "begin another sign-in";
     match error {
         SignInError::Unknown => failed("SIGN_IN_UNKNOWN", begin_again),
-        SignInError::OtherBrowser => failed("SIGN_IN_OTHER_BROWSER", begin_again),
+        SignInError::OtherOwner => failed("SIGN_IN_OTHER_OWNER", begin_again),
+        SignInError::NotEntitled => not_authorized(),
         SignInError::WrongTenant => failed("SIGN_IN_WRONG_TENANT", begin_again),
         SignInError::WrongUser => failed("SIGN_IN_WRONG_USER", begin_again),
         SignInError::NoSystemUserToken => failed(
@@ -278,6 +295,26 @@ fn invalid_request(error: InvalidRequest) -> Refusal {
         InvalidRequest::PageSize => ("PAGE_SIZE_INVALID", "page_size"),
     };
     refuse(Code::InvalidArgument, reason, error, Detail::Field(field))
+}
+
+/// The same for every tenant, whether it is registered or not.
+fn not_authorized() -> Refusal {
+    let message = "the policy does not let this caller call this method for this tenant";
+    refuse(Code::PermissionDenied, "CALLER_NOT_AUTHORIZED", message, Detail::Nothing)
+}
+
+fn caller(error: &CallerError) -> Refusal {
+    match error {
+        CallerError::Bearer(BearerError::Unavailable { cause: _, retry_after }) => refuse(
+            Code::Unavailable,
+            "IDENTITY_UNAVAILABLE",
+            "the cluster cannot be asked about the caller's token at the moment",
+            Detail::Retry(*retry_after),
+        ),
+        CallerError::NoConnection => internal(),
+        // What is wrong with a credential is no secret from whom presents it, and holds none of its values.
+        error => refuse(Code::Unauthenticated, "CALLER_UNKNOWN", error, Detail::Nothing),
+    }
 }
 
 fn client_refused() -> Refusal {
@@ -372,6 +409,22 @@ impl From<Refusal> for Status {
             }
         }
         Self::with_error_details(code, message, details)
+    }
+}
+
+impl From<PermitError> for Status {
+    fn from(error: PermitError) -> Self {
+        match error {
+            PermitError::Denied { .. } => not_authorized(),
+            PermitError::NoCaller => internal(),
+        }
+        .caused_by(error)
+    }
+}
+
+impl From<CallerError> for Status {
+    fn from(error: CallerError) -> Self {
+        caller(&error).caused_by(error)
     }
 }
 

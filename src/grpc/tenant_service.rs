@@ -3,12 +3,14 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::convert;
-use super::layers::record_tenant;
+use super::layers::CallRecord;
+use super::permits::Permits;
 use super::proto::{
     DeleteTenantRequest, DeleteTenantResponse, GetTenantRequest, GetTenantResponse, ListGrantsRequest,
     ListGrantsResponse, ListTenantsRequest, ListTenantsResponse, PutTenantRequest, PutTenantResponse,
     RevokeGrantRequest, RevokeGrantResponse, tenant_service_server,
 };
+use crate::authorization::Method;
 use crate::clock::Clock;
 use crate::credentials::{AccessTokens, SystemTickets, TicketError};
 use crate::store::{Grants, Tenants};
@@ -22,28 +24,31 @@ pub struct TenantService {
     tickets: SystemTickets,
     access_tokens: AccessTokens,
     clock: Arc<dyn Clock>,
+    permits: Permits,
 }
 
 impl TenantService {
-    /// Administers these.
+    /// Administers these for whom `permits` lets ask.
     pub fn new(
         tenants: Arc<dyn Tenants>,
         grants: Arc<dyn Grants>,
         tickets: SystemTickets,
         access_tokens: AccessTokens,
         clock: Arc<dyn Clock>,
+        permits: Permits,
     ) -> Self {
-        Self { tenants, grants, tickets, access_tokens, clock }
+        Self { tenants, grants, tickets, access_tokens, clock, permits }
     }
 }
 
 #[async_trait]
 impl tenant_service_server::TenantService for TenantService {
     async fn put_tenant(&self, request: Request<PutTenantRequest>) -> Result<Response<PutTenantResponse>, Status> {
-        let PutTenantRequest { context_identifier, system_user_token, accept_serial } = request.into_inner();
+        let record = CallRecord::of(&request);
+        let context_identifier = convert::context_identifier(&request.get_ref().context_identifier)?;
+        self.permits.permit(&request, Method::PutTenant, Some(context_identifier))?;
+        let PutTenantRequest { context_identifier: _, system_user_token, accept_serial } = request.into_inner();
         let system_user_token = convert::system_user_token(system_user_token)?;
-        let context_identifier = convert::context_identifier(&context_identifier)?;
-        record_tenant(context_identifier);
         let before = match self.tenants.find(context_identifier).await {
             Err(error) if error.is_transient() => return Err(error.into()),
             // What is there may be unreadable: putting the tenant sets it right, or says why it cannot.
@@ -51,6 +56,7 @@ impl tenant_service_server::TenantService for TenantService {
         };
         let now = self.clock.now();
         let tenant = self.tenants.put(context_identifier, system_user_token, accept_serial, now).await?;
+        record.change("tenant_put");
         if before.is_some_and(|before| before.system_user_token == tenant.system_user_token) && !accept_serial {
             self.tickets.pardon(context_identifier);
         } else {
@@ -60,8 +66,9 @@ impl tenant_service_server::TenantService for TenantService {
     }
 
     async fn get_tenant(&self, request: Request<GetTenantRequest>) -> Result<Response<GetTenantResponse>, Status> {
+        CallRecord::of(&request);
         let context_identifier = convert::context_identifier(&request.get_ref().context_identifier)?;
-        record_tenant(context_identifier);
+        self.permits.permit(&request, Method::GetTenant, Some(context_identifier))?;
         let tenant = self.tenants.find(context_identifier).await?.ok_or(TicketError::NotRegistered)?;
         Ok(Response::new(GetTenantResponse { tenant: Some(convert::tenant(tenant)) }))
     }
@@ -70,6 +77,8 @@ impl tenant_service_server::TenantService for TenantService {
         &self,
         request: Request<ListTenantsRequest>,
     ) -> Result<Response<ListTenantsResponse>, Status> {
+        CallRecord::of(&request);
+        self.permits.permit(&request, Method::ListTenants, None)?;
         let ListTenantsRequest { page_size, page_token } = request.into_inner();
         let page_size = convert::page_size(page_size)?;
         let after = convert::page_token(&page_token)?;
@@ -82,20 +91,23 @@ impl tenant_service_server::TenantService for TenantService {
         &self,
         request: Request<DeleteTenantRequest>,
     ) -> Result<Response<DeleteTenantResponse>, Status> {
+        let record = CallRecord::of(&request);
         let context_identifier = convert::context_identifier(&request.get_ref().context_identifier)?;
-        record_tenant(context_identifier);
+        self.permits.permit(&request, Method::DeleteTenant, Some(context_identifier))?;
         if !self.tenants.delete(context_identifier).await? {
             return Err(TicketError::NotRegistered.into());
         }
+        record.change("tenant_deleted");
         self.tickets.forget(context_identifier);
         self.access_tokens.recheck(context_identifier).await;
         Ok(Response::new(DeleteTenantResponse {}))
     }
 
     async fn list_grants(&self, request: Request<ListGrantsRequest>) -> Result<Response<ListGrantsResponse>, Status> {
-        let ListGrantsRequest { context_identifier, page_size, page_token } = request.into_inner();
-        let context_identifier = convert::context_identifier(&context_identifier)?;
-        record_tenant(context_identifier);
+        CallRecord::of(&request);
+        let context_identifier = convert::context_identifier(&request.get_ref().context_identifier)?;
+        self.permits.permit(&request, Method::ListGrants, Some(context_identifier))?;
+        let ListGrantsRequest { context_identifier: _, page_size, page_token } = request.into_inner();
         let page_size = convert::page_size(page_size)?;
         let after = convert::grants_page_token(&page_token)?;
         let grants = self.grants.list(context_identifier, after.as_deref(), page_size + 1).await?;
@@ -106,10 +118,14 @@ impl tenant_service_server::TenantService for TenantService {
         &self,
         request: Request<RevokeGrantRequest>,
     ) -> Result<Response<RevokeGrantResponse>, Status> {
-        let RevokeGrantRequest { context_identifier, user } = request.into_inner();
-        let context_identifier = convert::context_identifier(&context_identifier)?;
-        record_tenant(context_identifier);
-        self.access_tokens.revoke(context_identifier, &convert::user(user)?).await?;
+        let record = CallRecord::of(&request);
+        let context_identifier = convert::context_identifier(&request.get_ref().context_identifier)?;
+        self.permits.permit(&request, Method::RevokeGrant, Some(context_identifier))?;
+        let RevokeGrantRequest { context_identifier: _, user } = request.into_inner();
+        let user = convert::user(user)?;
+        self.access_tokens.revoke(context_identifier, &user).await?;
+        record.user(&user);
+        record.change("grant_revoked");
         Ok(Response::new(RevokeGrantResponse {}))
     }
 }

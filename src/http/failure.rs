@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use maud::html;
 
 use super::page::{Forms, Page, Tone, retry_after};
+use crate::audit::AUDIT_UNAVAILABLE;
 
 /// Something that did not work.
 #[derive(Clone, Debug)]
@@ -65,6 +66,11 @@ impl Failure {
     pub(super) fn too_slow() -> Self {
         let wait = Duration::from_mins(1);
         Self { told: &TOO_SLOW, again: Again::In(wait), cause: "the answer was not there in time".to_owned() }
+    }
+
+    /// What would be changed cannot be written down.
+    pub(super) fn unaudited() -> Self {
+        Self { told: &UNAUDITED, again: Again::In(Duration::from_mins(1)), cause: AUDIT_UNAVAILABLE.to_owned() }
     }
 
     pub(super) fn internal(cause: &impl ToString) -> Self {
@@ -143,6 +149,13 @@ const TOO_SLOW: Told = Told {
     title: "This takes too long",
     happened: "The answer was not there in time. Perhaps your sign-in still succeeds.",
     next: "Begin again. Nothing breaks when you sign in twice.",
+};
+const UNAUDITED: Told = Told {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    reason: "AUDIT_UNAVAILABLE",
+    title: "This cannot be done at the moment",
+    happened: "This service cannot write down what it does, so it does not go on. It is not about anything that you did.",
+    next: "Begin again later. Nothing breaks when you sign in twice.",
 };
 const INTERNAL: Told = Told {
     status: StatusCode::INTERNAL_SERVER_ERROR,

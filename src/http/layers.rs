@@ -1,5 +1,5 @@
 //! What surrounds every request, outermost first: the headers that every answer has, a span that ends with the answer's
-//! status, a net for panics, the deadline.
+//! status, a net for panics, the audit, the deadline.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,7 +17,9 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::Settings;
+use super::audited::{self, Audited};
 use super::failure::{Failure, Refused};
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::log_pace::LogPace;
 
@@ -35,14 +37,16 @@ struct Around {
 }
 
 /// Puts the layers around `routes`, and answers what they do not.
-pub(super) fn around(routes: Router, settings: &Settings, clock: Arc<dyn Clock>) -> Router {
+pub(super) fn around(routes: Router, settings: &Settings, audit: Audit, clock: Arc<dyn Clock>) -> Router {
     let pace = Arc::new(LogPace::new(Arc::clone(&clock)));
+    let audited = Audited { audit, clock: Arc::clone(&clock) };
     let around = Around { settings: settings.clone(), clock, pace };
     routes
         .fallback(async || Failure::not_found())
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(around.clone(), in_time))
+        .layer(from_fn_with_state(audited, audited::audited))
         .layer(from_fn_with_state(around.clone(), in_span))
         .layer(from_fn_with_state(around, with_headers))
 }

@@ -1,6 +1,5 @@
 //! What SuperOffice tells about tenants by itself: its tenant status webhook.
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
@@ -8,9 +7,11 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::audited::Changed;
 use super::failure::Refused;
 use super::page::retry_after;
 use crate::credentials::{NoticeError, NoticeOutcome, TenantEvent, TenantNotice, TenantNotices};
@@ -48,8 +49,10 @@ async fn take(
         Ok(notice) => notice,
         Err(refusal) => return refusal,
     };
+    let changed = Changed::by_notice(&notice);
     match notices.take(notice).await {
-        Ok(NoticeOutcome::Taken | NoticeOutcome::Unregistered) => StatusCode::ACCEPTED.into_response(),
+        Ok(NoticeOutcome::Taken) => (StatusCode::ACCEPTED, Extension(changed)).into_response(),
+        Ok(NoticeOutcome::Unregistered) => StatusCode::ACCEPTED.into_response(),
         Err(error @ NoticeError::Forged(_)) => refuse(StatusCode::UNAUTHORIZED, "NOTICE_FORGED", &error),
         // Who sends it again because our answer got lost learns that it did arrive.
         Err(error @ NoticeError::Replayed) => refuse(StatusCode::CONFLICT, "NOTICE_REPLAYED", &error),

@@ -20,7 +20,7 @@ use tracing::{Instrument, Level, Span};
 
 use crate::clock::Clock;
 use crate::grpc::{FILE_DESCRIPTOR_SETS, status};
-use crate::identifiers::ContextIdentifier;
+use crate::identifiers::{CallerId, ContextIdentifier};
 use crate::log_pace::LogPace;
 
 /// A path that is no method of ours. Whatever it says stays out of names and labels.
@@ -40,6 +40,11 @@ pub(super) struct CallSpan<S> {
 /// Notes in the call's span which tenant it is about.
 pub fn record_tenant(context_identifier: ContextIdentifier) {
     Span::current().record("superoffice.context_identifier", context_identifier.as_str());
+}
+
+/// Notes in the call's span who calls.
+pub(super) fn record_caller(caller: &CallerId) {
+    Span::current().record("ticketd.caller", tracing::field::display(caller));
 }
 
 /// A code's name in the gRPC specification.
@@ -104,7 +109,7 @@ where
 }
 
 /// The status of a call that is answered by its headers alone. Ours come with their cause, as an extension.
-fn status_of_head(response: &Response<Body>) -> Option<Status> {
+pub(super) fn status_of_head(response: &Response<Body>) -> Option<Status> {
     response.extensions().get::<Status>().cloned().or_else(|| Status::from_header_map(response.headers()))
 }
 
@@ -129,6 +134,7 @@ impl Call {
             rpc.response.status_code = Empty,
             "error.type" = Empty,
             superoffice.context_identifier = Empty,
+            ticketd.caller = Empty,
         );
         Self { span, pace, ended: false }
     }
@@ -203,7 +209,7 @@ fn causes(status: &Status) -> String {
 }
 
 /// Every method that may be served, as `package.Service/Method`.
-fn methods() -> HashSet<String> {
+pub(super) fn methods() -> HashSet<String> {
     let sets = FILE_DESCRIPTOR_SETS.iter().filter_map(|set| FileDescriptorSet::decode(*set).ok());
     let mut methods = HashSet::new();
     for file in sets.flat_map(|set| set.file) {
@@ -270,6 +276,7 @@ mod tests {
         let handler = service_fn(move |_request: Request<Body>| {
             let answer = answer();
             async move {
+                record_caller(&CallerId::ServiceAccount("crm/sync".parse().unwrap()));
                 record_tenant("Cust12345".parse().unwrap());
                 let Some(status) = answer else { return std::future::pending().await };
                 Ok::<_, Infallible>(status.into_http())
@@ -296,6 +303,7 @@ mod tests {
         assert_eq!(line["span"]["rpc.response.status_code"], "INTERNAL");
         assert_eq!(line["span"]["error.type"], "INTERNAL");
         assert_eq!(line["span"]["superoffice.context_identifier"], "Cust12345");
+        assert_eq!(line["span"]["ticketd.caller"], "serviceaccount:crm/sync");
     }
 
     #[tokio::test]

@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::authorization::Method;
 use crate::crypto::JwtRejection;
-use crate::identifiers::ContextIdentifierError;
+use crate::identifiers::{CallerId, ContextIdentifierError};
 use crate::store::{TenantFileProblem, TokenProblem};
 use crate::superoffice::TenantState;
 
@@ -16,7 +17,15 @@ fn every_status() -> Vec<Status> {
 fn from_every_service() -> Vec<Status> {
     vec![
         overloaded(),
+        CallerError::Nobody.into(),
+        CallerError::from(BearerError::Rejected(JwtRejection::Expired)).into(),
+        CallerError::from(BearerError::Unavailable { cause: CANARY.into(), retry_after: Duration::from_secs(7) })
+            .into(),
+        audit_unavailable(),
+        rate_limited(Duration::from_secs(7)),
         deadline_exceeded(),
+        PermitError::Denied { caller: CallerId::Unidentified, method: Method::ListTenants, tenant: None }.into(),
+        PermitError::NoCaller.into(),
         panicked(),
         in_our_words(&Status::internal("")).unwrap(),
         in_our_words(&Status::out_of_range("")).unwrap(),
@@ -33,7 +42,8 @@ fn from_authorization_service() -> Vec<Status> {
     let (canary, retry_after) = (CANARY.to_owned(), Duration::from_secs(7));
     vec![
         SignInError::Unknown.into(),
-        SignInError::OtherBrowser.into(),
+        SignInError::OtherOwner.into(),
+        SignInError::NotEntitled.into(),
         SignInError::WrongTenant.into(),
         SignInError::WrongUser.into(),
         SignInError::NoSystemUserToken.into(),

@@ -1,3 +1,4 @@
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -6,7 +7,8 @@ use tracing::Span;
 
 use super::done::{self, Outcome};
 use super::{Onboarding, sign_in_failure};
-use crate::credentials::{SignInAnswer, SignInError};
+use crate::credentials::{SignInAnswer, SignInError, SignInOwner};
+use crate::http::audited::Changed;
 use crate::http::cookies::SignInName;
 use crate::http::failure::Failure;
 use crate::http::parameters::{Others, Parameters};
@@ -39,15 +41,16 @@ pub(super) async fn finish(
     let name = SignInName::of(&state).ok_or(SignInError::Unknown)?;
     let browser = name.browser_cookie().value(&headers).map(BrowserSecret::new);
     // Without its cookie a sign-in is another browser's, and waits for that.
-    let browser = browser.ok_or(SignInError::OtherBrowser)?;
+    let owner = browser.map(SignInOwner::Browser).ok_or(SignInError::OtherOwner)?;
     let code = match answer {
         Answer::Code(code) => code,
         Answer::Error(error) => {
-            onboarding.sign_ins.abandon(&state, Some(&browser)).await?;
+            onboarding.sign_ins.abandon(&state, &owner).await?;
             return Err(sign_in_failure::of_superoffice(&error));
         }
     };
-    let signed_in = onboarding.sign_ins.finish(SignInAnswer { state, code, browser: Some(browser) }).await?;
+    // Whoever administers a tenant may connect it.
+    let signed_in = onboarding.sign_ins.finish(SignInAnswer { state, code, owner }, |_| true).await?;
     Span::current().record("superoffice.context_identifier", signed_in.context_identifier.as_str());
 
     let shown = name.outcome_cookie().set(&Outcome::of(&signed_in).to_string());
@@ -55,7 +58,8 @@ pub(super) async fn finish(
     let (Some(shown), Some(location)) = (shown, location) else {
         return Err(Failure::internal(&"a sign-in's outcome cannot stand in a header"));
     };
-    Ok((StatusCode::SEE_OTHER, [(SET_COOKIE, shown), (LOCATION, location)]).into_response())
+    let changed = Changed::by_sign_in(&signed_in);
+    Ok((StatusCode::SEE_OTHER, Extension(changed), [(SET_COOKIE, shown), (LOCATION, location)]).into_response())
 }
 
 impl Redirect {

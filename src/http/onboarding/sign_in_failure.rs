@@ -11,7 +11,7 @@ impl From<SignInError> for Failure {
         let cause = error.to_string();
         let (told, again) = match error {
             SignInError::Unknown => (&texts::UNKNOWN, Again::Now),
-            SignInError::OtherBrowser => (&texts::OTHER_BROWSER, Again::Now),
+            SignInError::OtherOwner => (&texts::OTHER_BROWSER, Again::Now),
             SignInError::WrongTenant => (&texts::WRONG_TENANT, Again::No),
             SignInError::WrongUser => (&texts::WRONG_USER, Again::No),
             SignInError::NoSystemUserToken | SignInError::Authorization(_) => {
@@ -32,7 +32,7 @@ impl From<SignInError> for Failure {
                 (&texts::UNAVAILABLE, Again::In(retry_after))
             }
             SignInError::StoreUnavailable { retry_after, .. } => (&texts::STORE_UNAVAILABLE, Again::In(retry_after)),
-            SignInError::Internal(_) => return Self::internal(&error),
+            SignInError::Internal(_) | SignInError::NotEntitled => return Self::internal(&error),
         };
         Self { told, again, cause }
     }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
 use super::{Onboarding, START, texts};
-use crate::credentials::{SignInError, SignInRequest, is_login_hint};
+use crate::credentials::{SignInError, SignInOwner, SignInRequest, is_login_hint};
 use crate::crypto;
 use crate::http::cookies::SignInName;
 use crate::http::failure::{Again, Failure};
@@ -47,7 +47,8 @@ pub(super) async fn begin(
     let Invitation { tenant, login_hint } = Invitation::read(&form)?;
     let browser = BrowserSecret::new(crypto::random_token().map_err(|error| Failure::internal(&error))?);
     let redirect_uri = onboarding.public_url.redirect_uri();
-    let request = SignInRequest { redirect_uri, tenant, login_hint, browser: Some(browser.clone()) };
+    let owner = SignInOwner::Browser(browser.clone());
+    let request = SignInRequest { redirect_uri, tenant, login_hint, owner };
     let begun = onboarding.sign_ins.begin(request).await?;
 
     let cookie = SignInName::of(&begun.state).and_then(|name| name.browser_cookie().set(browser.expose()));

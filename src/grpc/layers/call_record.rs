@@ -1,0 +1,289 @@
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{Extensions, HeaderMap, HeaderValue};
+use jiff::Timestamp;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::{code_name, record_tenant};
+use crate::audit::{Audit, Decision, Event, Issued, Kind, Lines};
+use crate::identifiers::{AccessToken, Caller, ContextIdentifier, Peer, Ticket};
+
+/// What the audit will say of a call: in the extensions of its request, where layers and services note what they know.
+/// Clones are of the same record.
+///
+/// A call is about one tenant, or none, unless [`part`](Self::part) says otherwise: then there is an event for each part.
+#[derive(Clone, Debug)]
+pub struct CallRecord(Option<Arc<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    head: Head,
+    noted: Mutex<Noted>,
+}
+
+/// What is known of a call when it comes.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) audit: Audit,
+    pub(super) request_id: HeaderValue,
+    pub(super) trace_id: Option<HeaderValue>,
+    pub(super) rpc: Arc<str>,
+    pub(super) peer: Option<Peer>,
+    /// By monotonic time.
+    pub(super) begun: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    caller: Option<Caller>,
+    rule_id: Option<Arc<str>>,
+    has_reached_a_service: bool,
+    whole: Part,
+    parts: Vec<Part>,
+}
+
+/// What one event is about.
+#[derive(Debug, Default)]
+struct Part {
+    tenant: Option<ContextIdentifier>,
+    user: Option<String>,
+    issued: Option<Issued>,
+    change: Option<&'static str>,
+    /// Where it differs from the call's.
+    refusal: Option<Status>,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End<'a> {
+    Answered,
+    Refused(&'a Status),
+    /// Before there was an answer.
+    GivenUp,
+    /// By a panic.
+    Broken,
+}
+
+impl CallRecord {
+    /// The record of a call that has reached its service, which by this has an event of its own, whatever becomes of it.
+    /// Where nothing is audited it goes nowhere.
+    pub fn of<T>(request: &tonic::Request<T>) -> Self {
+        let record = Self::within(request.extensions());
+        record.reached();
+        record
+    }
+
+    /// The record of a call on its way to a service.
+    pub fn within(extensions: &Extensions) -> Self {
+        extensions.get().cloned().unwrap_or(Self(None))
+    }
+
+    /// Of a call that has just come.
+    pub(super) fn new(head: Head) -> Self {
+        Self(Some(Arc::new(Inner { head, noted: Mutex::default() })))
+    }
+
+    /// Notes who calls.
+    pub fn caller(&self, caller: &Caller) {
+        self.note(|noted| noted.caller = Some(caller.clone()));
+    }
+
+    /// Notes which of the policy's rules allows the call.
+    pub fn rule(&self, rule_id: &Arc<str>) {
+        self.note(|noted| noted.rule_id = Some(Arc::clone(rule_id)));
+    }
+
+    /// Notes that the call has an event of its own, whatever becomes of it.
+    pub(super) fn reached(&self) {
+        self.note(|noted| noted.has_reached_a_service = true);
+    }
+
+    /// Notes which tenant the call is about, here and in its span.
+    pub fn tenant(&self, tenant: ContextIdentifier) {
+        record_tenant(tenant);
+        self.note(|noted| noted.whole.tenant = Some(tenant));
+    }
+
+    /// Notes which of the tenant's users the call is about, once it is known to be one: what a caller sends in a user's
+    /// place may be a secret.
+    pub fn user(&self, user: &str) {
+        self.note(|noted| noted.whole.user = Some(user.to_owned()));
+    }
+
+    /// Notes what the call has changed, in snake case.
+    pub fn change(&self, change: impl Into<Option<&'static str>>) {
+        self.note(|noted| noted.whole.change = change.into());
+    }
+
+    /// Notes the ticket that the answer hands out.
+    pub fn ticket(&self, ticket: &Ticket, expire_time: Timestamp, source: &'static str) {
+        let issued = self.issued(ticket.expose(), expire_time, source);
+        self.note(|noted| noted.whole.issued = issued);
+    }
+
+    /// Notes the access token that the answer hands out.
+    pub fn access_token(&self, token: &AccessToken, expire_time: Timestamp, source: &'static str) {
+        let issued = self.issued(token.expose(), expire_time, source);
+        self.note(|noted| noted.whole.issued = issued);
+    }
+
+    /// Notes one of several tenants that the call is about: the ticket that the answer hands out of it, or why there is
+    /// none.
+    pub fn part(&self, tenant: ContextIdentifier, outcome: Result<(&Ticket, Timestamp, &'static str), &Status>) {
+        let (issued, refusal) = match outcome {
+            Ok((ticket, expire_time, source)) => (self.issued(ticket.expose(), expire_time, source), None),
+            Err(status) => (None, Some(status.clone())),
+        };
+        let part = Part { tenant: Some(tenant), issued, refusal, ..Part::default() };
+        self.note(|noted| noted.parts.push(part));
+    }
+
+    /// Whether a service has taken the call.
+    pub(super) fn has_reached_a_service(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.noted().has_reached_a_service)
+    }
+
+    /// The events of the call, which took so long until `elapsed`, as they are written.
+    pub(super) fn lines(&self, end: End<'_>, elapsed: Duration) -> Option<Lines> {
+        let inner = self.0.as_ref()?;
+        let noted = inner.noted();
+        Some(match (end, noted.parts.as_slice()) {
+            (End::Refused(_) | End::GivenUp | End::Broken, _) | (_, []) => {
+                with_event(&inner.head, &noted, &noted.whole, end, elapsed, |event| inner.head.audit.lines([event]))
+            }
+            (End::Answered, parts) => {
+                let mut lines = inner.head.audit.lines([]);
+                for part in parts {
+                    let end = part.refusal.as_ref().map_or(End::Answered, End::Refused);
+                    with_event(&inner.head, &noted, part, end, elapsed, |event| {
+                        lines.extend(inner.head.audit.lines([event]));
+                    });
+                }
+                lines
+            }
+        })
+    }
+
+    /// Has an event of the call written that nothing waits for.
+    pub(super) fn write_off(&self, end: End<'_>, elapsed: Duration) {
+        let Some(inner) = &self.0 else { return };
+        let noted = inner.noted();
+        with_event(&inner.head, &noted, &noted.whole, end, elapsed, |event| {
+            if noted.has_reached_a_service {
+                inner.head.audit.note(&event);
+            } else {
+                inner.head.audit.note_at_the_door(&event);
+            }
+        });
+    }
+
+    fn issued(&self, credential: &str, expire_time: Timestamp, source: &'static str) -> Option<Issued> {
+        self.0.as_ref()?.head.audit.issued(credential, expire_time, source)
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Noted)) {
+        if let Some(inner) = &self.0 {
+            note(&mut inner.noted());
+        }
+    }
+}
+
+impl Inner {
+    /// No code panics while it holds the lock.
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn with_event<R>(
+    head: &Head,
+    noted: &Noted,
+    part: &Part,
+    end: End<'_>,
+    elapsed: Duration,
+    use_it: impl FnOnce(Event<'_>) -> R,
+) -> R {
+    let (decision, code, reason) = match end {
+        End::Answered => (Decision::Allowed, Code::Ok, None),
+        End::Refused(status) => {
+            (Decision::Refused, status.code(), status.get_details_error_info().map(|info| Cow::Owned(info.reason)))
+        }
+        End::GivenUp => (Decision::Cancelled, Code::Cancelled, None),
+        End::Broken => (Decision::Refused, Code::Internal, Some(Cow::Borrowed("INTERNAL"))),
+    };
+    use_it(Event {
+        kind: Kind::Call,
+        request_id: head.request_id.to_str().ok(),
+        trace_id: head.trace_id.as_ref().and_then(trace_id),
+        caller: noted.caller.as_ref(),
+        peer: head.peer,
+        rpc: &head.rpc,
+        tenant: part.tenant,
+        user: part.user.as_deref(),
+        decision,
+        rule_id: noted.rule_id.as_deref(),
+        issued: part.issued.filter(|_| decision == Decision::Allowed),
+        change: part.change,
+        outcome: code_name(code),
+        reason: reason.as_deref(),
+        latency: Some(elapsed.saturating_sub(head.begun)),
+    })
+}
+
+/// The caller's name for the call, if it can be nobody's secret: credentials have other characters, or are longer.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(REQUEST_ID)?;
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    ((1..=64).contains(&value.len()) && value.as_bytes().iter().all(is_plain)).then(|| value.clone())
+}
+
+/// Where callers name their calls, and answers say the name.
+pub(super) const REQUEST_ID: &str = "x-request-id";
+
+/// The trace that a W3C `traceparent` names.
+fn trace_id(traceparent: &HeaderValue) -> Option<&str> {
+    let mut parts = traceparent.to_str().ok()?.split('-');
+    let (version, trace_id) = (parts.next()?, parts.next()?);
+    let is_lower_hexadecimal = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_one = version.len() == 2
+        && trace_id.len() == 32
+        && is_lower_hexadecimal(version)
+        && is_lower_hexadecimal(trace_id)
+        && trace_id.bytes().any(|byte| byte != b'0');
+    is_one.then_some(trace_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &[u8]) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())])
+    }
+
+    #[test]
+    fn a_request_id_is_a_plain_token() {
+        for sane in ["1", "8b3f3f9e-6f0b-4f43-a2e3-8d2f4b1a9c11", "01JD9Y_x"] {
+            let id = request_id(&headers(REQUEST_ID, sane.as_bytes()));
+            assert_eq!(id.unwrap().to_str().unwrap(), sane);
+        }
+        let long = "x".repeat(65);
+        for strange in ["", " ", "7T:abc", "8A:Cust1.abc", "a b", "a,b", "eyJh.eyJh.abc", "{}", "\u{e5}", long.as_str()]
+        {
+            assert_eq!(request_id(&headers(REQUEST_ID, strange.as_bytes())), None, "{strange:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_is_named_as_w3c_names_it() {
+        let of = |value: &str| trace_id(&HeaderValue::from_str(value).unwrap()).map(str::to_owned);
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(of(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(), Some(trace));
+        for strange in ["", "00", "00-", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "00-ABC-1-1"] {
+            assert_eq!(of(strange), None, "{strange:?}");
+        }
+    }
+}
