@@ -1,7 +1,12 @@
 //! The composition root: builds the parts, connects them, serves, and stops in order.
 
 mod connection;
+mod door;
 mod drain;
+mod entrances;
+mod frame_budget;
+mod frame_watch;
+mod frames;
 mod health;
 mod lifetime;
 mod listener;
@@ -9,16 +14,21 @@ mod opening;
 mod pages;
 mod per_ip;
 mod preface;
+mod reload;
+mod request_body;
 mod settings;
 mod signals;
 mod stop;
 mod tasks;
+mod tls;
+mod unix;
 mod use_cases;
 #[cfg(test)]
 mod wire_tests;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,30 +39,41 @@ use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tower::util::BoxCloneSyncService;
+use tracing::field::display;
 use tracing::{error, info, warn};
 
 use self::connection::Connections;
+use self::door::Plaintext;
 use self::drain::Steps;
+use self::entrances::Entrances;
 use self::health::Health;
 use self::lifetime::Lifetime;
 use self::listener::Caps;
 use self::pages::Pages;
+use self::reload::ApplicationInUse;
 use self::stop::Phases;
 use self::tasks::Tasks;
 use self::use_cases::UseCases;
+use crate::audit::{Audit, AuditError};
+use crate::authorization::{self, PolicyInForce};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::KeptGrants;
-use crate::crypto::{Fingerprinter, RandomnessError};
-use crate::grpc::{self, layers};
+use crate::crypto::RandomnessError;
+use crate::grpc::layers::{self, Callers};
+use crate::grpc::{self, Calls, Permits};
 use crate::http::Onboarding;
+use crate::identity::{self, ServiceAccounts};
+use crate::log_pace::LogPace;
 use crate::random::{Random, SystemRandom};
 use crate::store::{Store, StoreError};
 use crate::superoffice::{SetupError, SuperOffice};
 
-pub use self::settings::Settings;
+pub use self::settings::{ClientCertificate, Settings, TlsSettings};
 pub use self::signals::Signals;
 pub use self::stop::Stop;
+pub use self::tls::TlsError;
+pub use self::unix::UnixSocketError;
 
 /// A probe asks and is done: so old, a connection to the health port only takes the place of another.
 const PROBE_AGE: Duration = Duration::from_secs(15);
@@ -70,10 +91,12 @@ pub struct Server {
 }
 
 /// Where a server listens: with the ports it was given, when it asked for any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// Callers connect here.
-    pub grpc: SocketAddr,
+    /// Callers connect here, if they may over TCP.
+    pub grpc: Option<SocketAddr>,
+    /// Callers of this machine connect here, if they may.
+    pub unix_socket: Option<PathBuf>,
     /// Kubelets ask here.
     pub health: SocketAddr,
     /// Browsers come here, if there are pages.
@@ -93,14 +116,38 @@ pub struct Process {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Callers would be served on an address that others can reach.
+    /// Callers could prove nothing.
     #[error(
-        "server.address is {address}, which is not on the loopback interface: whoever can connect gets tickets, \
-         because callers are not identified yet; use 127.0.0.1 or [::1]"
+        "server.address is {address} and callers cannot identify themselves there: set tls.certificate_file and \
+         tls.key_file, or serve callers of this machine on server.unix_socket; for development, \
+         server.allow_unidentified_callers = true lets everybody in who can connect"
+    )]
+    Unidentified {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Callers that prove nothing would be served on an address that others can reach.
+    #[error(
+        "server.address is {address}, which is not on the loopback interface: server.allow_unidentified_callers is for \
+         127.0.0.1 and [::1] only; set tls.certificate_file and tls.key_file"
     )]
     NotLoopback {
         /// The address.
         address: SocketAddr,
+    },
+    /// There is no place where callers could connect.
+    #[error("callers cannot connect: set server.address or server.unix_socket")]
+    Nowhere,
+    /// There is no TLS with these files.
+    #[error("callers cannot be served over TLS")]
+    Tls(#[from] TlsError),
+    /// A Unix socket cannot be listened on.
+    #[error("server.unix_socket {} cannot be listened on: {source}", path.display())]
+    UnixSocket {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: UnixSocketError,
     },
     /// An address cannot be listened on.
     #[error("{setting} {address} cannot be listened on")]
@@ -118,9 +165,15 @@ pub enum BindError {
     /// The client of SuperOffice's side cannot be built.
     #[error("the client of SuperOffice cannot be built")]
     SuperOffice(#[from] SetupError),
+    /// Callers' tokens cannot be verified.
+    #[error("callers' tokens cannot be verified")]
+    Identity(#[from] identity::SetupError),
     /// The operating system gives no random numbers.
     #[error("no key can be drawn")]
     Randomness(#[from] RandomnessError),
+    /// What is handed out could not be written down.
+    #[error("the audit cannot be written")]
+    Audit(#[from] AuditError),
     /// The services cannot be described to reflection.
     #[error("the reflection service cannot be built")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -146,10 +199,21 @@ impl Server {
 
     /// Starts a server. Health answers as soon as its address is bound, and says ready when calls can be answered.
     pub async fn bind_with(config: Config, process: Process) -> Result<Self, BindError> {
-        let Config { mut superoffice, signing_keys, tickets, store, server: settings, http, telemetry: _ } = config;
+        let Config {
+            mut superoffice,
+            signing_keys,
+            tickets,
+            store,
+            server: settings,
+            identity,
+            authorization,
+            http,
+            audit,
+            telemetry: _,
+            source,
+        } = config;
         let Process { clock, random } = process.clone();
-        check_loopback(settings.address)?;
-        let (grpc_listener, grpc_address) = listen("server.address", settings.address).await?;
+        let entrances = Entrances::bind(&settings, &clock).await?;
         let (health_listener, health_address) = listen("server.health_address", settings.health_address).await?;
         let pages = Pages::bind(http).await?;
         let http_address = pages.as_ref().map(|pages| pages.address);
@@ -165,60 +229,82 @@ impl Server {
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
         };
-        let connections = |routes: Routes, lifetime| Connections {
-            calls: layers::around(BoxCloneSyncService::new(routes.prepare()), limits, Arc::clone(&clock)),
+        let connections = |calls: Calls, callers, audit, lifetime| Connections {
+            door: Plaintext,
+            calls: layers::around(calls, limits, callers, audit, Arc::clone(&clock)),
             max_calls: settings.max_calls_per_connection,
             lifetime,
+            pace: Arc::new(LogPace::new(Arc::clone(&clock))),
         };
 
         let health = Health::new().await;
         let probe_age = settings.max_connection_age.min(PROBE_AGE);
-        let probes = connections(Routes::new(health.for_kubelets()), lifetime(probe_age, stop.phases()));
-        let caps = Caps { connections: settings.max_connections, per_ip: settings.max_connections_per_ip };
-        let serving = listener::serve(health_listener, caps, probes, TaskTracker::new());
+        let probes = answers(Routes::new(health.for_kubelets()));
+        let probes = connections(probes, None, Audit::off(), lifetime(probe_age, stop.phases()));
+        let caps = Caps {
+            connections: settings.max_connections,
+            per_ip: settings.max_connections_per_ip,
+            proxies: settings.proxy_networks.as_slice().into(),
+        };
+        let serving = listener::serve(health_listener, caps.clone(), probes, TaskTracker::new());
         tasks.spawn("health listener", serving);
 
         let store = opening::open_store(&store, &clock, &*random).await?;
-        let fingerprinter = Fingerprinter::new(&superoffice.client_secret);
+        let (environment, client_secret) = (superoffice.environment, superoffice.client_secret.get());
+        let audit = Audit::open(&audit, environment, &client_secret, Arc::clone(&clock)).await?;
+        let application = ApplicationInUse::new(&superoffice, signing_keys);
         let superoffice = SuperOffice::new(superoffice, Arc::clone(&clock), Arc::clone(&random))?;
         let superoffice = Arc::new(superoffice.with_room_for(tickets.capacity));
-        let use_cases = UseCases::new(&tickets, &superoffice, &store, signing_keys, fingerprinter, &process)?;
+        let use_cases = UseCases::new(&tickets, &superoffice, &store, &application, &audit, &process)?;
+        tasks.spawn("watch over the audit key", audit.clone().watch_key());
         use_cases.spawn(&mut tasks, &store);
 
-        let mut routes = use_cases.routes(&store, &process).add_service(health.for_callers());
+        let authorization::Settings { policy_file, policy } = authorization;
+        let policy = PolicyInForce::new(policy);
+        let followed = [
+            source.map(|source| application.follow(source)),
+            entrances.follow(&settings, &clock),
+            policy_file.map(|file| reload::policy(policy.clone(), file)),
+        ];
+        let following = reload::follow(followed.into_iter().flatten().collect(), Arc::clone(&clock));
+        tasks.spawn("watch over changed files", following);
+        let permits = Permits::new(policy.clone());
+        let mut routes = use_cases.routes(&store, &superoffice, &permits, &process).add_service(health.for_callers());
         if settings.reflection {
             routes = with_reflection(routes)?;
         }
         let phases = stop.phases();
         let open = TaskTracker::new();
         let lifetime = lifetime(settings.max_connection_age, phases.clone());
-        let callers = connections(routes, lifetime.clone());
-        // All callers have the loopback interface's address.
-        let caps = Caps { connections: settings.max_connections, per_ip: 0 };
-        let serving = listener::serve(grpc_listener, caps, callers, open.clone());
-        tasks.spawn("listener", serving);
+        let known = callers(identity, &settings, &process, &mut tasks)?;
+        let paced = layers::paced(answers(routes), policy, Arc::clone(&clock));
+        let callers = connections(paced, Some(known), audit.clone(), lifetime.clone());
+        let (grpc, unix_socket) = (entrances.address(), entrances.unix_socket());
+        entrances.serve(&caps, &callers, &mut tasks, &open);
         if let Some(pages) = pages {
             let onboarding = Onboarding {
                 sign_ins: use_cases.sign_ins,
                 public_url: pages.settings.public_url.clone(),
                 issuer: superoffice.issuer().to_owned(),
             };
-            tasks.spawn("pages", pages.serve(onboarding, use_cases.notices, lifetime, open.clone()));
+            let serving =
+                pages.serve(onboarding, use_cases.notices, audit.clone(), lifetime, caps.proxies, open.clone());
+            tasks.spawn("pages", serving);
         }
 
         health.ready().await;
-        let addresses = Addresses { grpc: grpc_address, health: health_address, http: http_address };
-        info!(address = %addresses.grpc, health_address = %addresses.health, http_address = ?addresses.http, "serving");
+        let addresses = Addresses { grpc, unix_socket, health: health_address, http: http_address };
+        addresses.log();
         let steps = Steps { delay: settings.drain_delay, timeout: settings.drain_timeout };
         let kept_grants = use_cases.kept_grants;
-        let parts = Parts { tasks, health, phases, open, kept_grants, store, steps, clock };
+        let parts = Parts { tasks, health, phases, open, kept_grants, store, audit, steps, clock };
         let running = tokio::spawn(run(parts, stop.clone()));
         Ok(Self { addresses, stop, running, _abort_on_drop: abort_on_drop })
     }
 
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
-        self.addresses
+        self.addresses.clone()
     }
 
     /// Asks it to stop, from anywhere.
@@ -249,6 +335,14 @@ impl Server {
     }
 }
 
+impl Addresses {
+    fn log(&self) {
+        let Self { grpc, unix_socket, health, http } = self;
+        let (grpc, unix_socket) = (grpc.map(display), unix_socket.as_ref().map(|path| display(path.display())));
+        info!(address = grpc, unix_socket, health_address = %health, http_address = ?http, "serving");
+    }
+}
+
 /// What a running server consists of.
 struct Parts {
     tasks: Tasks,
@@ -258,13 +352,14 @@ struct Parts {
     open: TaskTracker,
     kept_grants: KeptGrants,
     store: Store,
+    audit: Audit,
     steps: Steps,
     clock: Arc<dyn Clock>,
 }
 
 /// Runs until the server is asked to stop or a part of it ends, then drains; an abort ends either.
 async fn run(parts: Parts, stop: Stop) -> Result<(), ServeError> {
-    let Parts { mut tasks, health, phases, open, kept_grants, store, steps, clock } = parts;
+    let Parts { mut tasks, health, phases, open, kept_grants, store, audit, steps, clock } = parts;
     let run_and_drain = async {
         let end = tokio::select! {
             () = stop.asked() => Ok(()),
@@ -290,11 +385,27 @@ async fn run(parts: Parts, stop: Stop) -> Result<(), ServeError> {
     open.close();
     open.wait().await;
     store.close().await;
+    audit.close().await;
     end
 }
 
-fn check_loopback(address: SocketAddr) -> Result<(), BindError> {
-    if address.ip().is_loopback() { Ok(()) } else { Err(BindError::NotLoopback { address }) }
+/// Who may call, with what keeps that up to date.
+fn callers(
+    identity: Option<identity::Settings>,
+    settings: &Settings,
+    process: &Process,
+    tasks: &mut Tasks,
+) -> Result<Callers, identity::SetupError> {
+    let (clock, random) = (|| Arc::clone(&process.clock), || Arc::clone(&process.random));
+    let tokens = identity.map(|settings| ServiceAccounts::new(settings, clock(), random())).transpose()?;
+    if let Some(tokens) = tokens.clone() {
+        tasks.spawn("watch over the cluster's keys", tokens.run());
+    }
+    Ok(Callers { tokens, allow_unidentified: settings.allow_unidentified_callers })
+}
+
+fn answers(routes: Routes) -> Calls {
+    BoxCloneSyncService::new(routes.prepare())
 }
 
 async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {

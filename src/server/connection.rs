@@ -7,19 +7,26 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::ServiceExt;
 use tracing::debug;
 
+use super::door::Door;
+use super::frame_watch::FrameWatch;
 use super::lifetime::{Activity, Lifetime};
 use super::listener::Serve;
 use super::preface;
+use super::request_body::RequestBody;
 use crate::clock::Clock;
 use crate::grpc::{Calls, layers};
+use crate::identifiers::Peer;
+use crate::identity::ConnectionIdentity;
+use crate::log_pace::LogPace;
 
-/// A peer has this long to say that it speaks HTTP/2.
+/// A peer has this long for a TLS handshake.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// After that it has this long to say that it speaks HTTP/2.
 const PREFACE_DEADLINE: Duration = Duration::from_secs(5);
 /// A peer that has not read an answer so long after it was there is cut: the answer and the call's place are its only
 /// use of us. (hyper offers no way to give up one answer that its peer does not read.)
@@ -38,15 +45,17 @@ const CONNECTION_WINDOW: u32 = 256 * 1024;
 
 /// What the connections of callers and of kubelets have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Connections {
+pub(super) struct Connections<D> {
+    pub(super) door: D,
     pub(super) calls: Calls,
     pub(super) max_calls: u32,
     pub(super) lifetime: Lifetime,
+    pub(super) pace: Arc<LogPace>,
 }
 
-impl Serve for Connections {
-    async fn serve(self, socket: TcpStream) {
-        self.lifetime.until_cut(self.serve_until_closed(socket)).await;
+impl<S: Send + 'static, D: Door<S>> Serve<S> for Connections<D> {
+    async fn serve(self, socket: S, peer: Peer) {
+        self.lifetime.until_cut(self.serve_until_closed(socket, peer)).await;
     }
 
     fn lifetime(&self) -> &Lifetime {
@@ -54,24 +63,51 @@ impl Serve for Connections {
     }
 }
 
-impl Connections {
-    async fn serve_until_closed(&self, socket: TcpStream) {
-        let stream = tokio::select! {
-            biased;
-            () = self.lifetime.phases.closing.cancelled() => return,
-            () = self.lifetime.clock.sleep(PREFACE_DEADLINE) => return,
-            stream = preface::read(socket) => stream,
+impl<D> Connections<D> {
+    /// The same calls, behind another door.
+    pub(super) fn behind<E>(&self, door: E) -> Connections<E> {
+        let Self { door: _, calls, max_calls, lifetime, pace } = self;
+        let (calls, lifetime, pace) = (calls.clone(), lifetime.clone(), Arc::clone(pace));
+        Connections { door, calls, max_calls: *max_calls, lifetime, pace }
+    }
+
+    async fn serve_until_closed<S: Send + 'static>(&self, socket: S, peer: Peer)
+    where
+        D: Door<S>,
+    {
+        let Some((stream, identity)) = self.unless_late(HANDSHAKE_DEADLINE, self.door.open(socket, peer)).await else {
+            return;
         };
-        match stream {
-            Ok(stream) => self.serve_http2(stream).await,
-            Err(error) => debug!(%error, "connection without a preface"),
+        let watch = FrameWatch::new(peer, self.max_calls, Arc::clone(&self.lifetime.clock), Arc::clone(&self.pace));
+        match self.unless_late(PREFACE_DEADLINE, async { Some(preface::read(stream, watch).await) }).await {
+            Some(Ok(stream)) => self.serve_http2(stream, identity).await,
+            Some(Err(error)) => debug!(%peer, %error, "connection without a preface"),
+            None => {}
         }
     }
 
-    async fn serve_http2(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    /// What a peer does before it may call: nothing when the server closes meanwhile, or it takes too long.
+    async fn unless_late<T>(&self, deadline: Duration, doing: impl Future<Output = Option<T>>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.lifetime.phases.closing.cancelled() => None,
+            () = self.lifetime.clock.sleep(deadline) => None,
+            done = doing => done,
+        }
+    }
+
+    async fn serve_http2(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        identity: ConnectionIdentity,
+    ) {
         let activity = Activity::default();
-        let answers =
-            Answers { calls: self.calls.clone(), clock: Arc::clone(&self.lifetime.clock), activity: activity.clone() };
+        let answers = Answers {
+            calls: self.calls.clone(),
+            clock: Arc::clone(&self.lifetime.clock),
+            activity: activity.clone(),
+            identity,
+        };
         let service = service_fn(move |request| answers.clone().answer(request));
         self.lifetime.see_through(self.http2().serve_connection(TokioIo::new(stream), service), &activity).await;
     }
@@ -99,13 +135,17 @@ struct Answers {
     calls: Calls,
     clock: Arc<dyn Clock>,
     activity: Activity,
+    identity: ConnectionIdentity,
 }
 
 impl Answers {
-    async fn answer(self, request: http::Request<Incoming>) -> Result<http::Response<Body>, Infallible> {
+    async fn answer(self, mut request: http::Request<Incoming>) -> Result<http::Response<Body>, Infallible> {
         let token = self.activity.under_way.token();
         let is_stream = layers::is_stream(request.uri().path());
-        let response = self.calls.oneshot(request.map(Body::new)).await?;
+        request.extensions_mut().insert(self.identity);
+        let held_back = if is_stream { CancellationToken::new() } else { self.activity.held_back.clone() };
+        let request = request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&self.clock), held_back)));
+        let response = self.calls.oneshot(request).await?;
         let is_sent = response.body().is_end_stream();
         let sent = CancellationToken::new();
         if !is_stream && !is_sent {

@@ -14,7 +14,7 @@ use crate::random::Random;
 const CLOSE_DEADLINE: Duration = Duration::from_mins(1);
 /// A connection that was asked to close and has no call under way is cut after this: its peer does not answer. A live
 /// one closes within a round trip.
-const SILENCE: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long the connections of one listener last.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub(super) struct Activity {
     pub(super) under_way: TaskTracker,
     /// An answer was not read in time.
     pub(super) unread: CancellationToken,
+    /// A request was not sent in time.
+    pub(super) held_back: CancellationToken,
 }
 
 impl Lifetime {
@@ -44,8 +46,8 @@ impl Lifetime {
         }
     }
 
-    /// Sees a connection through until its peer leaves, or it is too old or the server stops. Nothing a peer does, or
-    /// leaves undone, makes it last longer.
+    /// Sees a connection through until its peer leaves or holds a request back, or it is too old or the server stops.
+    /// Nothing a peer does, or leaves undone, makes it last longer.
     pub(super) async fn see_through<C>(&self, connection: C, activity: &Activity)
     where
         C: GracefulConnection<Error = hyper::Error>,
@@ -55,6 +57,7 @@ impl Lifetime {
         tokio::select! {
             end = connection.as_mut() => return log_end(end),
             () = activity.unread.cancelled() => return debug!("connection cut: the peer does not read its answers"),
+            () = activity.held_back.cancelled() => debug!("connection closes: the peer does not finish its requests"),
             () = self.phases.closing.cancelled() => {}
             () = self.clock.sleep(age) => {}
         }

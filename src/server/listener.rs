@@ -1,9 +1,9 @@
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::lifetime::Lifetime;
 use super::per_ip::PerIp;
+use crate::identifiers::Peer;
 use crate::log_pace::LogPace;
 
 /// How long to wait after a failed accept: doubled from one to the other. Without it, exhausted file descriptors burn a
@@ -20,37 +21,52 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where connections come from: a socket, or what a test has in its place.
 pub(super) trait Accept: Send + Sync + 'static {
+    /// What it accepts.
+    type Stream: Send + 'static;
+
     /// The next connection and its peer.
-    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
 impl Accept for TcpListener {
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        Self::accept(self).await
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+        let (socket, address) = Self::accept(self).await?;
+        // Small frames are answered one by one: waiting to fill a packet would only delay them.
+        socket.set_nodelay(true)?;
+        Ok((socket, Peer::Tcp(address)))
     }
 }
 
 /// What is done with the connections of one listener.
-pub(super) trait Serve: Clone + Send + Sync + 'static {
+pub(super) trait Serve<S>: Clone + Send + Sync + 'static {
     /// Serves one connection until it has ended.
-    fn serve(self, socket: TcpStream) -> impl Future<Output = ()> + Send;
+    fn serve(self, socket: S, peer: Peer) -> impl Future<Output = ()> + Send;
     /// How long they last, and by which clock.
     fn lifetime(&self) -> &Lifetime;
 }
 
 /// How many connections a listener has at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Caps {
     /// In all. Those beyond wait in the kernel.
     pub(super) connections: usize,
     /// Of one IP address, or 0 for as many as it likes. Those beyond are closed, so that other peers need not wait.
     pub(super) per_ip: usize,
+    /// Addresses that stand for many peers, and have as many connections as they like.
+    pub(super) proxies: Arc<[IpNet]>,
 }
 
 /// Accepts connections, within the caps, until the listener is closed. Each is served by a task of `serving`.
-pub(super) async fn serve(listener: impl Accept, caps: Caps, connections: impl Serve, serving: TaskTracker) {
+pub(super) async fn serve<A: Accept>(
+    listener: A,
+    caps: Caps,
+    connections: impl Serve<A::Stream>,
+    serving: TaskTracker,
+) {
     let places = Arc::new(Semaphore::new(caps.connections.min(Semaphore::MAX_PERMITS)));
-    let per_ip = PerIp::new(caps.per_ip);
+    let per_ip = PerIp::new(caps.per_ip, caps.proxies);
     let Lifetime { phases, clock, .. } = connections.lifetime().clone();
     let (pace, closing) = (LogPace::new(Arc::clone(&clock)), phases.closing);
     let mut pause = SHORTEST_PAUSE;
@@ -63,13 +79,13 @@ pub(super) async fn serve(listener: impl Accept, caps: Caps, connections: impl S
         match accepted {
             Ok((socket, peer, permit)) => {
                 pause = SHORTEST_PAUSE;
-                let Some(peers_place) = per_ip.place(peer.ip()) else {
+                let Some(peers_place) = per_ip.place(peer) else {
                     if let Some(unlogged) = pace.admit("per_ip") {
-                        warn!(ip = %peer.ip(), unlogged, "connection closed: its address has as many as one may have");
+                        warn!(%peer, unlogged, "connection closed: its address has as many as one may have");
                     }
                     continue;
                 };
-                let connection = connections.clone().serve(socket);
+                let connection = connections.clone().serve(socket, peer);
                 serving.spawn(async move {
                     connection.await;
                     drop((permit, peers_place));
@@ -88,11 +104,11 @@ pub(super) async fn serve(listener: impl Accept, caps: Caps, connections: impl S
     }
 }
 
-async fn accept(
-    listener: &impl Accept,
+async fn accept<A: Accept>(
+    listener: &A,
     places: &Arc<Semaphore>,
     pace: &LogPace,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> io::Result<(A::Stream, Peer, OwnedSemaphorePermit)> {
     if places.available_permits() == 0
         && let Some(unlogged) = pace.admit("full")
     {
@@ -100,8 +116,6 @@ async fn accept(
     }
     let permit = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
     let (socket, peer) = listener.accept().await?;
-    // Small frames are answered one by one: waiting to fill a packet would only delay them.
-    socket.set_nodelay(true)?;
     Ok((socket, peer, permit))
 }
 

@@ -5,12 +5,14 @@ use tokio::sync::broadcast::error::RecvError;
 use tonic::service::Routes;
 
 use super::Process;
+use super::reload::ApplicationInUse;
 use super::tasks::Tasks;
+use crate::audit::Audit;
 use crate::credentials::{
     AccessTokens, Exchange, KeptGrants, Registrar, Settings, SignIns, SystemTickets, TenantNotices,
 };
-use crate::crypto::{Fingerprinter, KeyedHasher, PrivateKey, RandomnessError};
-use crate::grpc::{self, AuthorizationService, TenantService, TicketService};
+use crate::crypto::{KeyedHasher, RandomnessError};
+use crate::grpc::{self, AuthorizationService, Permits, TenantService, TicketService};
 use crate::identifiers::ContextIdentifier;
 use crate::store::Store;
 use crate::superoffice::SuperOffice;
@@ -18,6 +20,7 @@ use crate::superoffice::SuperOffice;
 /// What callers and browsers can ask for, over the store and SuperOffice's side.
 pub(super) struct UseCases {
     system_tickets: SystemTickets,
+    warm: bool,
     access_tokens: AccessTokens,
     pub(super) kept_grants: KeptGrants,
     pub(super) sign_ins: SignIns,
@@ -25,24 +28,27 @@ pub(super) struct UseCases {
 }
 
 impl UseCases {
-    /// `signing_keys` are tried in their order.
     pub(super) fn new(
         settings: &Settings,
         superoffice: &Arc<SuperOffice>,
         store: &Store,
-        signing_keys: Vec<PrivateKey>,
-        fingerprinter: Fingerprinter,
+        application: &ApplicationInUse,
+        audit: &Audit,
         process: &Process,
     ) -> Result<Self, RandomnessError> {
         let superoffice = || Arc::clone(superoffice);
         let (clock, random) = (|| Arc::clone(&process.clock), || Arc::clone(&process.random));
         let tenants = || Arc::clone(&store.tenants);
+        let ApplicationInUse { signing_keys, fingerprinter, .. } = application;
+        let (keys, fingerprinter) = (signing_keys.clone(), fingerprinter.clone());
         let exchange =
-            Exchange::new(settings.clone(), superoffice(), tenants(), signing_keys, fingerprinter, clock(), random());
+            Exchange::new(settings.clone(), superoffice(), tenants(), keys, fingerprinter, clock(), random())
+                .audited_by(audit.clone());
         let system_tickets =
             SystemTickets::new(settings.clone(), exchange, store.shared_tickets.clone(), clock(), random());
         let registrar =
-            Registrar::new(superoffice(), tenants(), system_tickets.clone(), settings.clock_leeway, clock());
+            Registrar::new(superoffice(), tenants(), system_tickets.clone(), settings.clock_leeway, clock())
+                .audited_by(audit.clone());
         let kept_grants = KeptGrants::new(Arc::clone(&store.grants), clock());
         let access_tokens = AccessTokens::new(
             settings,
@@ -58,28 +64,44 @@ impl UseCases {
         let seen = Arc::clone(&store.notices);
         let told = system_tickets.clone();
         let notices = TenantNotices::new(superoffice(), tenants(), seen, told, settings.clock_leeway, clock());
-        Ok(Self { system_tickets, access_tokens, kept_grants, sign_ins, notices })
+        Ok(Self { system_tickets, warm: settings.warm, access_tokens, kept_grants, sign_ins, notices })
     }
 
     /// Starts what goes on without anybody asking.
     pub(super) fn spawn(&self, tasks: &mut Tasks, store: &Store) {
         tasks.spawn("renewal of tickets", self.system_tickets.clone().run_renewals());
+        if self.warm {
+            let warming = self.system_tickets.clone().run_warming(Arc::clone(&store.tenants));
+            tasks.spawn("warming of tickets", warming);
+        }
         tasks.spawn("watch over the store", store.watch_ended());
         let forgetting = forget_changed(store.changes(), self.system_tickets.clone(), self.access_tokens.clone());
         tasks.spawn("watch over changed tenants", forgetting);
     }
 
     /// The services that callers ask.
-    pub(super) fn routes(&self, store: &Store, process: &Process) -> Routes {
+    pub(super) fn routes(
+        &self,
+        store: &Store,
+        superoffice: &Arc<SuperOffice>,
+        permits: &Permits,
+        process: &Process,
+    ) -> Routes {
         let tenants = TenantService::new(
             Arc::clone(&store.tenants),
             Arc::clone(&store.grants),
             self.system_tickets.clone(),
             self.access_tokens.clone(),
             Arc::clone(&process.clock),
+            permits.clone(),
         );
-        let tickets = TicketService::new(self.system_tickets.clone(), self.access_tokens.clone());
-        grpc::routes(tickets, AuthorizationService::new(self.sign_ins.clone()), tenants)
+        let tickets = TicketService::new(
+            self.system_tickets.clone(),
+            self.access_tokens.clone(),
+            Arc::clone(superoffice),
+            permits.clone(),
+        );
+        grpc::routes(tickets, AuthorizationService::new(self.sign_ins.clone(), permits.clone()), tenants)
     }
 }
 

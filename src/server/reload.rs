@@ -1,0 +1,162 @@
+mod application;
+mod certificates;
+mod mounts;
+mod policy;
+
+use std::collections::hash_map::RandomState;
+use std::error::Error;
+use std::fs::File;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, info};
+
+pub(super) use self::application::ApplicationInUse;
+pub(super) use self::certificates::certificates;
+use self::mounts::Mounts;
+pub(super) use self::policy::policy;
+use crate::clock::Clock;
+
+/// How often the files are read without being told that they changed: not every file system tells.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// Files that belong together are seldom written in the same moment.
+const SETTLE: Duration = Duration::from_millis(500);
+/// How often one look tries again because a file changed while it was read.
+const TRIES: usize = 5;
+/// What is read of a file to tell whether it changed: more than any of them may have.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+type Reason = Box<dyn Error + Send + Sync>;
+/// Puts what was read in the place of what is there.
+type Apply = Box<dyn FnOnce()>;
+
+/// Something that is made of files, and made anew when they change.
+pub(super) struct Subject {
+    name: &'static str,
+    files: Vec<PathBuf>,
+    read: Box<dyn FnMut() -> Result<Apply, Reason> + Send>,
+    /// Whether what the files mean changes with time as well: certificates begin and end to count.
+    depends_on_time: bool,
+    in_use: Option<Vec<u64>>,
+    failed: Option<Vec<u64>>,
+}
+
+impl Subject {
+    /// `read` reads the files, or says why they cannot be used; `apply` puts what was read in the place of what is there.
+    pub(super) fn new<T: 'static, E>(
+        name: &'static str,
+        files: Vec<PathBuf>,
+        mut read: impl FnMut() -> Result<T, E> + Send + 'static,
+        apply: impl Fn(T) + Clone + Send + 'static,
+    ) -> Self
+    where
+        E: Error + Send + Sync + 'static,
+    {
+        let read = move || {
+            let (new, apply) = (read()?, apply.clone());
+            Ok(Box::new(move || apply(new)) as Apply)
+        };
+        Self { name, files, read: Box::new(read), depends_on_time: false, in_use: None, failed: None }
+    }
+
+    /// Has the files read with each look, changed or not.
+    pub(super) fn depending_on_time(self) -> Self {
+        Self { depends_on_time: true, ..self }
+    }
+
+    /// Reads the files, and has them take effect if they are not what is in use. What a file holds between two writes
+    /// may pass for whole: only what is the same before and after is put to use.
+    fn look(&mut self, hasher: &RandomState) {
+        for _ in 0..TRIES {
+            let before = digests(hasher, &self.files);
+            if self.in_use.as_ref() == Some(&before) && !self.depends_on_time {
+                self.failed = None;
+                return;
+            }
+            let outcome = (self.read)();
+            if digests(hasher, &self.files) == before {
+                return self.note(before, outcome);
+            }
+        }
+    }
+
+    fn note(&mut self, digests: Vec<u64>, outcome: Result<Apply, Reason>) {
+        match outcome {
+            Ok(apply) => {
+                apply();
+                // The first look repeats what the start has read, lest a change between the two is missed.
+                if self.in_use.as_ref().is_some_and(|in_use| *in_use != digests) {
+                    info!(subject = self.name, "files have changed and are in use");
+                }
+                (self.in_use, self.failed) = (Some(digests), None);
+            }
+            // Told once; tried again with each look, since what is wrong may not be in the files.
+            Err(reason) if self.failed.as_ref() != Some(&digests) => {
+                error!(subject = self.name, %reason, "files have changed and cannot be used: what was there stays in use");
+                self.failed = Some(digests);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Has every subject follow its files, until it is dropped. A directory that is mounted from a Kubernetes Secret or
+/// `ConfigMap` is swapped as a whole, which a watch on a file would see once and never again: the directories are watched.
+pub(super) async fn follow(mut subjects: Vec<Subject>, clock: Arc<dyn Clock>) {
+    let mounts = Mounts::watch(subjects.iter().flat_map(|subject| &subject.files));
+    let hasher = RandomState::new();
+    loop {
+        let hasher = hasher.clone();
+        // A mounted file that hangs must not hold the thread.
+        let looked = tokio::task::spawn_blocking(move || {
+            for subject in &mut subjects {
+                subject.look(&hasher);
+            }
+            subjects
+        });
+        let Ok(back) = looked.await else {
+            error!("files are not followed any more: a fault of ticketd");
+            return;
+        };
+        subjects = back;
+        tokio::select! {
+            () = mounts.changed() => clock.sleep(SETTLE).await,
+            () = clock.sleep(LOOK_INTERVAL) => {}
+        }
+    }
+}
+
+/// A number for each file's content, or for why it has none.
+fn digests(hasher: &RandomState, files: &[PathBuf]) -> Vec<u64> {
+    files.iter().map(|file| digest(hasher, file)).collect()
+}
+
+fn digest(hasher: &RandomState, file: &Path) -> u64 {
+    let mut digest = hasher.build_hasher();
+    match hash_content(file, &mut digest) {
+        Ok(()) => {}
+        Err(error) => error.kind().hash(&mut digest),
+    }
+    digest.finish()
+}
+
+fn hash_content(file: &Path, digest: &mut impl Hasher) -> io::Result<()> {
+    // Looked at before it is opened: opening a pipe would wait for its writer.
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut content = zeroize::Zeroizing::new([0; 4096]);
+    let mut file = File::open(file)?.take(MAX_BYTES);
+    loop {
+        match file.read(&mut content[..])? {
+            0 => return Ok(()),
+            length => digest.write(content.get(..length).unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

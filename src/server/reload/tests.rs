@@ -1,0 +1,157 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::mpsc::{Receiver, channel};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::{ManualClock, SystemClock};
+
+/// A directory as the kubelet mounts a Secret: names that lead through `..data` into one version of all files.
+struct Mount {
+    directory: TempDir,
+    version: usize,
+}
+
+impl Mount {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let mut mount = Self { directory: TempDir::new().unwrap(), version: 0 };
+        mount.swap(files);
+        for (name, _) in files {
+            symlink(Path::new("..data").join(name), mount.directory.path().join(name)).unwrap();
+        }
+        mount
+    }
+
+    /// What the kubelet does: a new directory, a new link beside the old one, and a rename.
+    fn swap(&mut self, files: &[(&str, &str)]) {
+        self.version += 1;
+        let root = self.directory.path();
+        let version = format!("..version_{}", self.version);
+        fs::create_dir(root.join(&version)).unwrap();
+        for (name, content) in files {
+            fs::write(root.join(&version).join(name), content).unwrap();
+        }
+        symlink(&version, root.join("..data_tmp")).unwrap();
+        fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+/// A pair of files that belong together when they hold the same.
+fn pair(mount: &Mount) -> (Subject, Receiver<String>) {
+    let (sender, receiver) = channel();
+    let files = vec![mount.file("one"), mount.file("other")];
+    let of_both = files.clone();
+    let read = move || {
+        let (one, other) = (fs::read_to_string(&of_both[0])?, fs::read_to_string(&of_both[1])?);
+        if one != other || one.is_empty() {
+            return Err(io::Error::other("they do not belong together"));
+        }
+        Ok(one)
+    };
+    let subject = Subject::new("pair", files, read, move |content| sender.send(content).unwrap());
+    (subject, receiver)
+}
+
+#[test]
+fn what_cannot_be_used_leaves_what_is_there() {
+    let mut mount = Mount::new(&[("one", "a"), ("other", "a")]);
+    let (mut subject, in_use) = pair(&mount);
+    let hasher = RandomState::new();
+    let mut look = || {
+        subject.look(&hasher);
+        in_use.try_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(look(), ["a"], "what the start has read is read once more");
+    assert!(look().is_empty(), "what is in use is not put there again");
+    for bad in [
+        &[("one", "b"), ("other", "c")][..],
+        &[("one", ""), ("other", "")],
+        &[("one", "b")],
+        &[],
+        &[("one", "c"), ("other", "b")],
+    ] {
+        mount.swap(bad);
+        assert!(look().is_empty(), "{bad:?}");
+    }
+    mount.swap(&[("one", "d"), ("other", "d")]);
+    assert_eq!(look(), ["d"]);
+    mount.swap(&[("one", "a"), ("other", "a")]);
+    assert_eq!(look(), ["a"], "an older version may come back");
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_read_again() {
+    let mount = Mount::new(&[("one", "a"), ("other", "a")]);
+    let file = mount.file("one");
+    let (sender, in_use) = channel();
+    // After each reading another content is written; the last is what is in use already.
+    let mut next = vec!["a", "half", "c", "b"];
+    let of_read = file.clone();
+    let read = move || {
+        let content = fs::read_to_string(&of_read)?;
+        if let Some(content) = next.pop() {
+            fs::write(&of_read, content)?;
+        }
+        Ok::<_, io::Error>(content)
+    };
+    let mut subject = Subject::new("moving", vec![file.clone()], read, move |content| sender.send(content).unwrap());
+    subject.look(&RandomState::new());
+    assert_eq!(in_use.try_iter().collect::<Vec<_>>(), ["a"], "only what stayed is put to use");
+    assert_eq!(fs::read_to_string(file).unwrap(), "a");
+}
+
+#[test]
+fn a_swapped_mount_is_noticed_within_two_seconds() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut mount = Mount::new(&[("one", "0"), ("other", "0")]);
+    let (subject, in_use) = pair(&mount);
+    runtime.spawn(follow(vec![subject], Arc::new(SystemClock)));
+    let patience = Duration::from_secs(20);
+    assert_eq!(in_use.recv_timeout(patience).unwrap(), "0");
+    for version in 1..=3 {
+        let content = version.to_string();
+        let swapped = SystemClock.elapsed();
+        mount.swap(&[("one", &content), ("other", &content)]);
+        assert_eq!(in_use.recv_timeout(patience).unwrap(), content);
+        let after = SystemClock.elapsed().saturating_sub(swapped);
+        println!("a swapped mount is in use {} ms later", after.as_millis());
+        assert!(after < Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn without_being_told_files_are_looked_at_twice_a_minute() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let directory = TempDir::new().unwrap();
+    // The directory is not there when the watch begins: no more is told of it than of a network file system.
+    let place = directory.path().join("later");
+    let (sender, in_use) = channel();
+    let file = place.join("one");
+    let of_replace = file.clone();
+    let read = move || {
+        let content = fs::read_to_string(&of_replace);
+        sender.send(content.as_ref().ok().cloned()).unwrap();
+        content
+    };
+    let subject = Subject::new("late", vec![file.clone()], read, drop);
+    let clock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+    runtime.spawn(follow(vec![subject], Arc::new(clock.clone())));
+    let next = || {
+        let patience = Duration::from_secs(20);
+        let seen = in_use.recv_timeout(patience).unwrap();
+        while clock.sleepers() == 0 {
+            std::thread::yield_now();
+        }
+        seen
+    };
+    assert_eq!(next(), None);
+    fs::create_dir(&place).unwrap();
+    fs::write(&file, "there").unwrap();
+    clock.advance(LOOK_INTERVAL);
+    assert_eq!(next().as_deref(), Some("there"));
+}

@@ -1,0 +1,52 @@
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, CertifiedIssuer, CustomExtension, KeyIdMethod, KeyPair,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+};
+
+use super::pki::{Authority, Identity, authority};
+
+impl Authority {
+    pub(super) fn below(&self, name: &str) -> Self {
+        self.below_with(authority(name))
+    }
+
+    pub(super) fn below_with(&self, params: CertificateParams) -> Self {
+        Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
+    }
+
+    /// A list with these serial numbers, current until the end of that year.
+    pub(super) fn revoke(&self, serials: &[u64], until_year: i32) -> String {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(until_year, 12, 31),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+}
+
+impl Identity {
+    /// Its own certificate, followed by the authority's.
+    pub(super) fn above(mut self, authority: &Authority) -> Self {
+        self.chain.push_str(&authority.pem());
+        self
+    }
+}
+
+pub(super) fn dns(name: &str) -> SanType {
+    SanType::DnsName(name.try_into().unwrap())
+}
+
+/// A subject alternative name extension that holds these bytes, whatever they are.
+pub(super) fn raw_names(content: Vec<u8>) -> CustomExtension {
+    CustomExtension::from_oid_content(&[2, 5, 29, 17], content)
+}
