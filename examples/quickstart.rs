@@ -44,7 +44,7 @@ async fn run(stay: bool) -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let config_file = write_config(&directory, &sandbox)?;
     let server = Server::bind(Config::load(&config_file, [])?.config).await?;
-    let address = server.addresses().grpc;
+    let address = server.addresses().grpc.ok_or("no TCP listener")?;
     step(
         2,
         "ticketd serves on SQLite",
@@ -90,6 +90,10 @@ async fn run(stay: bool) -> Result<(), Box<dyn Error>> {
         &[("rows written into the tenant's database", &exchanges.to_string())],
     );
 
+    let audit = fs::read_to_string(directory.path().join("audit.jsonl"))?;
+    let last = audit.lines().last().ok_or("the audit should have an event")?;
+    step(7, "each answer was written down before it left", &[("the last event", last)]);
+
     if stay {
         print_lines_to_paste(address, &config_file, &directory, &sandbox, &first.webapi_url);
         tokio::signal::ctrl_c().await?;
@@ -119,8 +123,13 @@ base_url = "{base_url}"
 url = "sqlite://{database}"
 sealing_key_files = ["{sealing_key}"]
 
+[audit]
+output = "file"
+path = "{audit}"
+
 [server]
 address = "127.0.0.1:0"
+allow_unidentified_callers = true
 health_address = "127.0.0.1:0"
 reflection = true
 drain_delay = "0s"
@@ -131,6 +140,7 @@ drain_delay = "0s"
         base_url = sandbox.base_url(),
         database = path("ticketd.db").display(),
         sealing_key = path("sealing-key").display(),
+        audit = path("audit.jsonl").display(),
     );
     let file = path("ticketd.toml");
     fs::write(&file, text)?;

@@ -11,6 +11,8 @@ mod failure;
 mod healthcheck;
 mod keys;
 mod migrate;
+mod policy;
+mod process;
 mod serve;
 mod tenants;
 mod ticket;
@@ -37,7 +39,8 @@ Examples:
   ticketd ticket get Cust12345
   ticketd call Cust12345 GET v1/User/currentPrincipal
 
-Exit codes: 0 done, 1 failed, 64 wrong usage or configuration; `ticketd call --help` tells those of call."
+Exit codes: 0 done, 1 failed, 64 wrong usage or configuration; `ticketd call --help` and
+`ticketd policy test --help` tell those of theirs."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -65,6 +68,9 @@ enum Command {
     Keys(keys::Keys),
     /// Verify a JWT of SuperOffice's from stdin.
     Verify(verify::Verify),
+    /// Check policies and try them.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Ask a running ticketd whether it serves.
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -72,6 +78,11 @@ enum Command {
 /// Does what the command line says, and answers the process's exit code.
 #[must_use]
 pub fn run() -> ExitCode {
+    // Before there is a secret: nearly every command reads one.
+    if let Err(error) = process::close_to_others() {
+        let failure = Failure::failed(&format_args!("core dumps of this process cannot be turned off: {error}"));
+        return Console::with_process(|console| failure.report(console));
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -97,6 +108,7 @@ fn execute(arguments: Arguments, console: &mut Console<'_>) -> Result<(), Failur
         Command::Call(call) => call.run(console),
         Command::Keys(keys) => keys.run(console),
         Command::Verify(verify) => verify.run(console),
+        Command::Policy(policy) => policy.run(console),
         Command::Healthcheck(healthcheck) => healthcheck.run(console),
     }?;
     Ok(console.output.flush()?)

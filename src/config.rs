@@ -3,17 +3,22 @@
 //! Every mistake is reported at once, with its key and what is expected. Reports do not repeat values: a secret that
 //! stands in the wrong place stays unseen.
 
+mod audit;
+mod authorization;
 mod http;
+mod identity;
 mod kind;
 mod mistake;
 mod postgres;
 mod reader;
 mod secret_file;
 mod server;
+mod source;
 mod store;
 mod superoffice;
 mod telemetry;
 mod tickets;
+mod tls;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,6 +26,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use mistake::{Mistake, Origin, Problem, ShownPath, Warning};
+pub use source::{Application, Source};
 use thiserror::Error;
 
 use self::reader::{Checked, Reader};
@@ -42,10 +48,18 @@ pub struct Config {
     pub store: crate::store::Settings,
     /// Where and how calls are served.
     pub server: crate::server::Settings,
+    /// How service accounts' tokens are verified, if they are accepted.
+    pub identity: Option<crate::identity::Settings>,
     /// Where and how pages are served, if they are.
     pub http: Option<crate::http::Settings>,
+    /// Where and how it is written down what is handed out, refused and changed.
+    pub audit: crate::audit::Settings,
+    /// Who may ask for what.
+    pub authorization: crate::authorization::Settings,
     /// What is logged and traced.
     pub telemetry: crate::telemetry::Settings,
+    /// To read again what changes under a running server. Without it nothing does.
+    pub source: Option<Source>,
 }
 
 /// A configuration, and what should be looked at although it works.
@@ -89,13 +103,7 @@ impl Config {
         text: &str,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Loaded, ConfigError> {
-        let mut reader = Reader::new(text, environment).map_err(ConfigError::Mistakes)?;
-        let config = assemble(&mut reader);
-        let (mistakes, warnings) = reader.finish();
-        match config {
-            Ok(config) if mistakes.is_empty() => Ok(Loaded { config, warnings }),
-            _ => Err(ConfigError::Mistakes(mistakes)),
-        }
+        Source::new(text, environment).read()
     }
 }
 
@@ -106,11 +114,29 @@ fn assemble(reader: &mut Reader) -> Checked<Config> {
     let store =
         store::read(reader, application.as_ref().map(|(superoffice, _)| superoffice).map_err(|recorded| *recorded));
     let server = server::read(reader);
+    let has_tls = server.as_ref().map(|server| server.tls.is_some()).map_err(|recorded| *recorded);
+    let identity = identity::read(reader, has_tls);
     let http = http::read(reader);
+    let unidentified = server.as_ref().map(|server| server.allow_unidentified_callers).map_err(|recorded| *recorded);
+    let authorization = authorization::read(reader, unidentified);
+    let audit = audit::read(reader);
     let telemetry = telemetry::read(reader);
     let (superoffice, signing_keys) = application?;
-    let (tickets, store, server, http, telemetry) = (tickets?, store?, server?, http?, telemetry?);
-    Ok(Config { superoffice, signing_keys, tickets, store, server, http, telemetry })
+    let (tickets, store, server, identity, authorization) = (tickets?, store?, server?, identity?, authorization?);
+    let (http, audit, telemetry) = (http?, audit?, telemetry?);
+    Ok(Config {
+        superoffice,
+        signing_keys,
+        tickets,
+        store,
+        server,
+        identity,
+        authorization,
+        http,
+        audit,
+        telemetry,
+        source: None,
+    })
 }
 
 fn read(file: &Path) -> io::Result<String> {

@@ -6,13 +6,16 @@
 //! main ─ cli ─ server ─┬─ grpc ─┬─ credentials ─┬─ superoffice ─┬─ crypto ─┬─ identifiers
 //!                      ├─ http ─┘               └─ store ───────┘          ├─ clock
 //!                      └─ config (Settings)                                └─ random
-//!              telemetry (nothing of ours), log_pace (clock)
+//!              authorization (identifiers, clock), audit, identity (crypto and below), log_pace (clock),
+//!              telemetry (nothing of ours)
 //! ```
 //!
-//! A call's way: `server` accepts the connection, `grpc` parses the request, `credentials` answers from memory or starts
-//! the tenant's one exchange, which reads `store`, signs with `crypto`, asks `superoffice`, verifies with `crypto` and
-//! keeps the ticket. `docs/architecture.md` walks one call through the files.
+//! A call's way: `server` accepts the connection, `grpc` learns from `identity` who calls and parses the request,
+//! `credentials` answers from memory or starts the tenant's one exchange, which reads `store`, signs with `crypto`, asks
+//! `superoffice`, verifies with `crypto` and keeps the ticket. `docs/architecture.md` walks one call through the files.
 
+pub mod audit;
+pub mod authorization;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -21,6 +24,7 @@ pub mod crypto;
 pub mod grpc;
 pub mod http;
 pub mod identifiers;
+pub mod identity;
 pub mod log_pace;
 pub mod random;
 pub mod server;

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use url::Url;
 use zeroize::Zeroizing;
 
 use self::caller::{Body, Caller, Request};
 use super::arguments::duration;
 use super::config_file::ConfigFile;
-use super::connection::{address, connect, wait_for};
+use super::connection::{Address, Tls, connect, wait_for};
 use super::console::{Console, MAX_DATA, Source};
 use super::failure::{EXIT_USAGE, Failure};
 use crate::clock::SystemClock;
@@ -71,8 +70,10 @@ pub(super) struct Call {
     #[arg(long, value_name = "UPN")]
     user: Option<String>,
     /// Where ticketd serves.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8443", value_parser = address)]
-    address: Url,
+    #[arg(long, value_name = "ADDRESS", default_value = "http://127.0.0.1:8443")]
+    address: Address,
+    #[command(flatten)]
+    tls: Tls,
     /// How long ticketd may take, and then how long the API may.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     timeout: Duration,
@@ -130,7 +131,8 @@ impl Call {
             max_answer: usize::from(self.max_answer) * MEBIBYTE,
         };
         wait_for(async {
-            let channel = connect(&self.address).await.map_err(|failure| failure.with_code(EXIT_UNAVAILABLE))?;
+            let channel =
+                connect(&self.address, &self.tls).await.map_err(|failure| failure.with_code(EXIT_UNAVAILABLE))?;
             let caller = Caller::new(channel.clone(), superoffice, self.user, request);
             match tenant {
                 Some(tenant) => answer::of_one(&caller, tenant, console).await,

@@ -1,37 +1,74 @@
+mod address;
+mod tls;
+
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
+use tower::service_fn;
 use url::Url;
 
 use super::failure::Failure;
 use crate::telemetry::one_line;
 
+pub(super) use self::address::Address;
+pub(super) use self::tls::Tls;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Takes `http://HOST:PORT`.
-pub(super) fn address(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && is_bare(url));
-    url.ok_or_else(|| "expected an address like http://127.0.0.1:8443".to_owned())
-}
-
-/// Credentials in it would be shown with it.
-fn is_bare(url: &Url) -> bool {
-    let is_address = url.has_host() && url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    is_address && url.username().is_empty() && url.password().is_none()
-}
-
 /// Connects to a running ticketd.
-pub(super) async fn connect(address: &Url) -> Result<Channel, Failure> {
-    let endpoint = Endpoint::from_shared(address.to_string())
-        .map_err(|error| Failure::Usage(format!("{address} is no address: {error}")))?;
-    endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .connect()
-        .await
-        .map_err(|error| Failure::caused_by(format_args!("cannot connect to {address}"), &error))
+pub(super) async fn connect(address: &Address, tls: &Tls) -> Result<Channel, Failure> {
+    if tls.is_given() && !matches!(address, Address::Https(_)) {
+        return Err(Failure::usage(&"--ca-file and --client-certificate-file are for an https address"));
+    }
+    let connected = match address {
+        Address::Http(url) => endpoint(url)?.connect().await,
+        Address::Https(url) => connect_over_tls(url, tls).await?,
+        Address::Unix(path) => {
+            let path = path.clone();
+            let connector = service_fn(move |_| {
+                let path = path.clone();
+                async move { UnixStream::connect(path).await.map(TokioIo::new) }
+            });
+            Endpoint::from_static("http://localhost")
+                .connect_timeout(CONNECT_TIMEOUT)
+                .connect_with_connector(connector)
+                .await
+        }
+    };
+    connected.map_err(|error| Failure::caused_by(format_args!("cannot connect to {address}"), &error))
+}
+
+/// The handshake is ours: the channel itself is told of a plaintext connection.
+async fn connect_over_tls(url: &Url, tls: &Tls) -> Result<Result<Channel, tonic::transport::Error>, Failure> {
+    let connector = TlsConnector::from(Arc::new(tls.client()?));
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let name =
+        ServerName::try_from(host.clone()).map_err(|_| Failure::usage(&format_args!("{url} names no server")))?;
+    let port = url.port_or_known_default().unwrap_or(443);
+    let connector = service_fn(move |_| {
+        let (connector, name, host) = (connector.clone(), name.clone(), host.clone());
+        async move {
+            let socket = TcpStream::connect((host, port)).await?;
+            socket.set_nodelay(true)?;
+            connector.connect(name, socket).await.map(TokioIo::new)
+        }
+    });
+    let plaintext = Endpoint::from_static("http://localhost").origin(endpoint(url)?.uri().clone());
+    Ok(plaintext.connect_timeout(CONNECT_TIMEOUT).connect_with_connector(connector).await)
+}
+
+fn endpoint(url: &Url) -> Result<Endpoint, Failure> {
+    let endpoint = Endpoint::from_shared(url.to_string());
+    let endpoint = endpoint.map_err(|error| Failure::Usage(format!("{url} is no address: {error}")))?;
+    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
 }
 
 /// Waits for a call's outcome on this thread.

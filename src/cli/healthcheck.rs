@@ -4,10 +4,9 @@ use clap::Args;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use url::Url;
 
 use super::arguments::duration;
-use super::connection::{address, connect, refused, wait_for};
+use super::connection::{Address, Tls, connect, refused, wait_for};
 use super::console::Console;
 use super::failure::Failure;
 
@@ -20,8 +19,10 @@ Examples:
   ticketd healthcheck --address http://127.0.0.1:8081 --service readiness")]
 pub(super) struct Healthcheck {
     /// Where grpc.health.v1 answers.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", value_parser = address)]
-    address: Url,
+    #[arg(long, value_name = "ADDRESS", default_value = "http://127.0.0.1:8081")]
+    address: Address,
+    #[command(flatten)]
+    tls: Tls,
     /// Whose health is asked for. The whole server's when it is left out.
     #[arg(long, default_value = "")]
     service: String,
@@ -33,7 +34,7 @@ pub(super) struct Healthcheck {
 impl Healthcheck {
     pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), Failure> {
         let status = wait_for(async {
-            tokio::time::timeout(self.timeout, check(&self.address, self.service))
+            tokio::time::timeout(self.timeout, check(&self.address, &self.tls, self.service))
                 .await
                 .map_err(|_| Failure::failed(&format_args!("{} does not answer", self.address)))?
         })?;
@@ -44,8 +45,8 @@ impl Healthcheck {
     }
 }
 
-async fn check(address: &Url, service: String) -> Result<ServingStatus, Failure> {
-    let mut client = HealthClient::new(connect(address).await?);
+async fn check(address: &Address, tls: &Tls, service: String) -> Result<ServingStatus, Failure> {
+    let mut client = HealthClient::new(connect(address, tls).await?);
     let answer = client.check(HealthCheckRequest { service }).await.map_err(|status| refused(&status))?;
     Ok(answer.into_inner().status())
 }

@@ -44,7 +44,7 @@ async fn serve(Loaded { config, warnings }: Loaded) -> Result<(), Failure> {
     for warning in &warnings {
         warn!(%warning, "the configuration should be looked at");
     }
-    let outcome = serve_until_signal(Server::bind(config)).await;
+    let outcome = Box::pin(serve_until_signal(Server::bind(config))).await;
     telemetry.shutdown().await;
     outcome
 }

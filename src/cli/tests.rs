@@ -85,11 +85,17 @@ fn ticketd_in(terminal: &Terminal, arguments: &[&str], mut input: &[u8]) -> Outc
 fn configured() -> (TempDir, String) {
     let directory = TempDir::new().unwrap();
     let root = directory.path();
-    fs::write(root.join("client-secret"), "c4nary5ecret").unwrap();
-    fs::set_permissions(root.join("client-secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let secret = |name: &str, content: &[u8]| {
+        let path = root.join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
     let config = format!(
-        "[superoffice]\nenvironment = \"sod\"\nclient_id = \"0123456789abcdef\"\nclient_secret_file = {:?}\nsigning_key_files = [{WEAK_KEY:?}]\n[store]\nsealing_key_files = [{SEALING_KEY:?}]\nurl = \"sqlite://{}\"\n",
-        root.join("client-secret"),
+        "[superoffice]\nenvironment = \"sod\"\nclient_id = \"0123456789abcdef\"\nclient_secret_file = {:?}\nsigning_key_files = [{:?}]\n[store]\nsealing_key_files = [{:?}]\nurl = \"sqlite://{}\"\n[server]\nallow_unidentified_callers = true\n",
+        secret("client-secret", b"c4nary5ecret"),
+        secret("key.pem", &fs::read(WEAK_KEY).unwrap()),
+        secret("sealing.key", &fs::read(SEALING_KEY).unwrap()),
         root.join("ticketd.db").display(),
     );
     let file = root.join("ticketd.toml");
@@ -249,10 +255,11 @@ fn a_new_sealing_key_goes_to_a_new_file_or_a_pipe_and_seals_anew_what_another_se
     let nothing = ticketd(&["tenants", "reseal", "--config", &config], b"").succeeded();
     assert_eq!(nothing, "0 secrets are sealed anew\n");
     let text = fs::read_to_string(&config).unwrap();
-    let both = format!("[{:?}, {SEALING_KEY:?}]", path.to_str().unwrap());
-    fs::write(&config, text.replace(&format!("[{SEALING_KEY:?}]"), &both)).unwrap();
+    let old = directory.path().join("sealing.key");
+    let both = format!("[{path:?}, {old:?}]");
+    fs::write(&config, text.replace(&format!("[{old:?}]"), &both)).unwrap();
     assert_eq!(ticketd(&["tenants", "reseal", "--config", &config], b"").succeeded(), "1 secrets are sealed anew\n");
-    fs::write(&config, text.replace(SEALING_KEY, path.to_str().unwrap())).unwrap();
+    fs::write(&config, text.replace(old.to_str().unwrap(), path.to_str().unwrap())).unwrap();
     assert!(ticketd(&["tenants", "show", "Cust1", "--config", &config], b"").succeeded().contains("Cust1"));
     fs::write(&config, text).unwrap();
     let refused = ticketd(&["tenants", "show", "Cust1", "--config", &config], b"").failed();
@@ -440,4 +447,49 @@ fn a_closed_output_is_no_error_and_failures_stay_on_their_lines() {
     let code = Failure::Usage("one\ntwo \u{1b}[2J".to_owned()).report(&mut console);
     assert_eq!(code, ExitCode::from(64));
     assert_eq!(String::from_utf8(errors).unwrap(), "ticketd: one\nticketd: two \\u001b[2J\n");
+}
+
+#[test]
+fn policies_are_checked_and_tried() {
+    let directory = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let entry = "{name: sync, unixUser: 7, rpcs: [GetSystemTicket], tenants: [Cust1], appToken: true}";
+    let policy = write("policy.yaml", &format!("apiVersion: policy/v1\ncallers:\n  - {entry}\n"));
+    assert_eq!(
+        ticketd(&["policy", "check", &policy], b"").succeeded(),
+        "The policy is good.\nentries:  1\ngroups:   0\n"
+    );
+    let call = ["policy", "test", &policy, "--caller", "unix:7", "--rpc", "GetSystemTicket", "--tenant"];
+    let allowed = ticketd(&[&call[..], &["cust1"]].concat(), b"").succeeded();
+    assert_eq!(allowed, "allowed by sync (line 3)\nSO-AppToken: granted\n");
+    let denied = ticketd(&[&call[..], &["Cust2"]].concat(), b"");
+    let Some(Failure::Coded(2, told)) = denied.failure else { panic!("{:?}", denied.failure) };
+    assert_eq!(told, "denied: no entry allows it\nnear: sync (line 3): its tenants do not include Cust2");
+
+    let right = "cases: [{caller: unix:7, rpc: GetSystemTicket, tenant: Cust1, expect: allow}]";
+    let tried = ticketd(&["policy", "test", &policy, "--cases", &write("right.yaml", right)], b"").succeeded();
+    assert_eq!(tried, "All cases are decided as expected: 1.\n");
+    let wrong = write("wrong.yaml", &right.replace("unix:7", "unix:8"));
+    let tried = ticketd(&["policy", "test", &policy, "--cases", &wrong], b"");
+    assert!(
+        matches!(tried.failure, Some(Failure::Coded(2, told)) if told.starts_with("line 1: expected allow, but denied"))
+    );
+
+    let bad = write("bad.yaml", "apiVersion: policy/v1\ncallers: [{unixUser: 7, rpcs: [Get]}]\n");
+    let told = ticketd(&["policy", "check", &bad], b"").failed();
+    assert_eq!(told.lines().count(), 2, "{told}");
+    assert!(told.lines().all(|line| line.contains("bad.yaml: line 2: callers[0].")), "{told}");
+    for misused in [
+        &["policy", "test", &policy][..],
+        &["policy", "test", &policy, "--caller", "unix:7"],
+        &["policy", "test", &policy, "--caller", "crm", "--rpc", "GetTenant"],
+        &["policy", "test", &policy, "--caller", "unix:7", "--rpc", "Check"],
+        &["policy", "test", &policy, "--cases", &wrong, "--caller", "unix:7", "--rpc", "GetTenant"],
+    ] {
+        assert!(Arguments::try_parse_from([&["ticketd"], misused].concat()).is_err(), "{misused:?}");
+    }
 }

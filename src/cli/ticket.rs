@@ -3,10 +3,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
-use url::Url;
 
 use super::arguments::duration;
-use super::connection::{address, connect, refused, wait_for};
+use super::connection::{Address, Tls, connect, refused, wait_for};
 use super::console::Console;
 use super::failure::Failure;
 use crate::grpc::proto::ticket_service_client::TicketServiceClient;
@@ -27,13 +26,18 @@ The ticket itself is left out unless --show-ticket asks for it; then it is all t
 Examples:
   ticketd ticket get Cust12345
   ticketd ticket get Cust12345 --min-validity 1h --json
-  ticketd ticket get Cust12345 --show-ticket | wc -c")]
+  ticketd ticket get Cust12345 --show-ticket | wc -c
+  ticketd ticket get Cust12345 --address unix:/run/ticketd/ticketd.sock
+  ticketd ticket get Cust12345 --address https://ticketd.example:8443 --ca-file ca.pem \\
+    --client-certificate-file sync.crt --client-key-file sync.key")]
 pub(super) struct Get {
     /// The tenant, for example Cust12345.
     context_identifier: ContextIdentifier,
     /// Where ticketd serves.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8443", value_parser = address)]
-    address: Url,
+    #[arg(long, value_name = "ADDRESS", default_value = "http://127.0.0.1:8443")]
+    address: Address,
+    #[command(flatten)]
+    tls: Tls,
     /// How long the ticket must live at least.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     min_validity: Option<Duration>,
@@ -71,7 +75,7 @@ impl Get {
             min_validity,
         });
         request.set_timeout(self.timeout);
-        let mut client = TicketServiceClient::new(connect(&self.address).await?);
+        let mut client = TicketServiceClient::new(connect(&self.address, &self.tls).await?);
         let answer = client.get_system_ticket(request).await.map_err(|status| refused(&status))?;
         answer.into_inner().system_ticket.ok_or_else(|| Failure::failed(&"the answer holds no ticket"))
     }

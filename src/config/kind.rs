@@ -51,6 +51,17 @@ pub(super) fn list<T: 'static>(one: Kind<T>, at_most: usize) -> Kind<Vec<T>> {
     Kind { expected, read: Box::new(read) }
 }
 
+/// Like [`list`], and may be empty: `[]`, or a variable that is.
+pub(super) fn any_number_of<T: 'static>(one: Kind<T>, at_most: usize) -> Kind<Vec<T>> {
+    let Kind { expected, read: some } = list(one, at_most);
+    let read = move |value: &Value| match value {
+        Value::List(values) if values.is_empty() => Some(Vec::new()),
+        Value::Variable(text) if text.is_empty() => Some(Vec::new()),
+        some_values => some(some_values),
+    };
+    Kind { expected, read: Box::new(read) }
+}
+
 /// An IP address and port.
 pub(super) fn socket_address() -> Kind<SocketAddr> {
     parsed("an IP address and port, like \"127.0.0.1:8443\"")

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::crypto;
+use crate::{authorization, crypto};
 
 /// One thing that is wrong, and where. It never holds the value itself.
 #[derive(Debug)]
@@ -67,6 +67,17 @@ pub enum Problem {
         /// Why.
         cause: io::Error,
     },
+    /// A secret file's mode lets everybody read or change it.
+    #[error(
+        "{file} is open to everybody (mode {mode:04o}): take that away (chmod o-rw), \
+         or mount its Kubernetes Secret with defaultMode 0440"
+    )]
+    OpenToEverybody {
+        /// Which.
+        file: ShownPath,
+        /// Its permissions.
+        mode: u32,
+    },
     /// A file cannot hold what it is named for.
     #[error("{file} {expected}")]
     Content {
@@ -91,6 +102,14 @@ pub enum Problem {
         /// Why.
         reason: crypto::SealingKeyError,
     },
+    /// A policy cannot be used.
+    #[error("{file}: {mistake}")]
+    Policy {
+        /// Which.
+        file: ShownPath,
+        /// One thing that is wrong in it.
+        mistake: authorization::Mistake,
+    },
     /// The log filter does not parse.
     #[error(transparent)]
     LogFilter(#[from] crate::telemetry::LogFilterError),
@@ -100,13 +119,17 @@ pub enum Problem {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// A secret file's mode lets everybody read it.
-    #[error("{key}: {file} can be read by everybody: take the permission away (chmod o-r)")]
-    ReadableByEverybody {
-        /// The key that names it.
+    /// Nothing is written down.
+    #[error("{key}: nobody will be able to tell who got which ticket")]
+    NoAudit {
+        /// The key that says so.
         key: String,
-        /// Which.
-        file: ShownPath,
+    },
+    /// Whoever connects may do everything.
+    #[error("{key} is not set: every caller without an identity may do everything, which is for development only")]
+    NoPolicy {
+        /// The key that would name it.
+        key: String,
     },
     /// A signing key is shorter than it should be.
     #[error("{key}: {file} has {bits} bits: register one of {} or more", crypto::RECOMMENDED_BITS)]

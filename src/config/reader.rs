@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
 use super::kind::{Kind, Value};
 use super::{Mistake, Origin, Problem, Warning};
 
-const VARIABLE_PREFIX: &str = "TICKETD_";
+pub(super) const VARIABLE_PREFIX: &str = "TICKETD_";
 /// Names the file, so it is the command line's.
 const FILE_VARIABLE: &str = "TICKETD_CONFIG";
 
@@ -17,6 +18,7 @@ pub(super) struct Reader {
     known: BTreeMap<&'static str, BTreeSet<&'static str>>,
     mistakes: Vec<Mistake>,
     warnings: Vec<Warning>,
+    secret_files: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -43,8 +45,13 @@ impl Reader {
             errors.sort_by_key(|error| error.span().map(|span| span.start));
             return Err(errors.iter().map(syntax).collect());
         }
-        let mut reader =
-            Self { unread: BTreeMap::new(), known: BTreeMap::new(), mistakes: Vec::new(), warnings: Vec::new() };
+        let mut reader = Self {
+            unread: BTreeMap::new(),
+            known: BTreeMap::new(),
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+            secret_files: Vec::new(),
+        };
         for (section, value) in table.into_inner() {
             let section = section.into_inner().into_owned();
             match value.get_ref() {
@@ -98,6 +105,16 @@ impl Reader {
             self.mistakes.push(Mistake { key, origin: setting.origin, problem });
         }
         (self.mistakes, self.warnings)
+    }
+
+    /// What was found wrong so far, when not every key is asked for.
+    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
+        self.mistakes
+    }
+
+    /// The files with secrets that were asked for.
+    pub(super) fn into_files(self) -> Vec<PathBuf> {
+        self.secret_files
     }
 
     fn unknown(&self, section: &str, key: &str) -> Problem {
@@ -170,6 +187,11 @@ impl Section<'_> {
         }
         let value = (kind.read)(&setting.value);
         value.map(Some).ok_or_else(|| self.mistake(key, Problem::Expected(kind.expected)))
+    }
+
+    /// Notes that a secret is read from there.
+    pub(super) fn reads(&mut self, path: &Path) {
+        self.reader.secret_files.push(path.to_owned());
     }
 
     /// Records a mistake that the value's type does not show.

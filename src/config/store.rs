@@ -1,4 +1,5 @@
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::kind::{path, paths, text};
@@ -11,6 +12,8 @@ use crate::superoffice;
 const DEFAULT_URL: &str = "sqlite:///var/lib/ticketd/ticketd.db";
 const SQLITE: &str = "sqlite://";
 const MAX_SEALING_KEYS: usize = 16;
+/// More would be no Kubernetes Secret, and take long to look at.
+const MAX_TENANT_FILES: usize = 10_000;
 
 /// Where tenants are kept, and for which application. Without that the rest is checked all the same.
 pub(super) fn read(reader: &mut Reader, application: Checked<&superoffice::Settings>) -> Checked<Settings> {
@@ -29,6 +32,7 @@ pub(super) fn read(reader: &mut Reader, application: Checked<&superoffice::Setti
     }
     if let Ok(Some(directory)) = &tenants_directory {
         check_directory(&mut section, "tenants_directory", Some(directory));
+        check_tenants(&mut section, directory);
     }
     let postgres = postgres::read(&mut section, url.as_deref().map_err(|recorded| *recorded));
     let (url, tenants_directory, postgres, key_files) = (url?, tenants_directory?, postgres?, key_files?);
@@ -58,6 +62,26 @@ fn sealing_key(section: &mut Section<'_>, key: &'static str, path: &Path) -> Che
     match SealingKey::read(&content) {
         Ok(_) => Ok(()),
         Err(reason) => Err(section.mistake(key, Problem::SealingKey { file: ShownPath::new(path), reason })),
+    }
+}
+
+/// The tenants' files hold secrets. Of a mounted Secret all have the same mode, so the first that is wrong tells enough.
+fn check_tenants(section: &mut Section<'_>, directory: &Path) {
+    // A directory that cannot be listed is reported by whoever watches it.
+    let files = directory.read_dir().into_iter().flatten().filter_map(Result::ok).take(MAX_TENANT_FILES);
+    // Hidden files are no tenants'.
+    let tenants = files.filter(|file| !file.file_name().as_encoded_bytes().starts_with(b"."));
+    for path in tenants.map(|file| file.path()) {
+        // Through the links that a Kubernetes mount has in place of files.
+        let Ok(metadata) = path.metadata() else { continue };
+        let checked = if metadata.is_file() {
+            secret_file::check_mode(section, "tenants_directory", &path, metadata.permissions().mode())
+        } else {
+            Ok(())
+        };
+        if checked.is_err() {
+            return;
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut Reader) -> Checked<(Settings, Vec<PrivateKey>)> 
     let settings = Settings {
         environment: environment?,
         client_id: client_id?,
-        client_secret: client_secret?,
+        client_secret: client_secret?.into(),
         client_authentication: client_authentication?,
         connect_timeout: connect_timeout?,
         request_timeout: request_timeout?,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::kind::{duration, number, parsed};
+use super::kind::{duration, number, parsed, switch};
 use super::reader::{Checked, Reader};
 use crate::credentials::Settings;
 
@@ -17,6 +17,8 @@ pub(super) fn read(reader: &mut Reader) -> Checked<Settings> {
     let renewal = section.or("renewal", parsed("\"keep-alive\" or \"exchange\""), default.renewal);
     let capacity = section.or("capacity", number(1..=10_000_000), default.capacity);
     let renewals_in_flight = section.or("renewals_in_flight", number(1..=1_000), default.renewals_in_flight);
+    let warm = section.or("warm", switch(), default.warm);
+    let warm_in_flight = section.or("warm_in_flight", number(1..=1_000), default.warm_in_flight);
     let budget = duration(Duration::from_millis(10)..=Duration::from_mins(5));
     let exchange_budget = section.or("exchange_budget", budget, default.exchange_budget);
     let leeway = duration(Duration::ZERO..=Duration::from_mins(1));
@@ -38,6 +40,8 @@ pub(super) fn read(reader: &mut Reader) -> Checked<Settings> {
         renewal: renewal?,
         capacity: capacity?,
         renewals_in_flight: renewals_in_flight?,
+        warm: warm?,
+        warm_in_flight: warm_in_flight?,
         exchange_budget: exchange_budget?,
         clock_leeway: clock_leeway?,
     })
