@@ -3,12 +3,17 @@
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../support/pki.rs"]
+mod pki;
 mod place;
 
+mod auditing;
+mod callers;
 mod commands;
 mod connections;
 mod documented;
 mod grants;
+mod hygiene;
 mod killing;
 mod starting;
 mod stopping;

@@ -71,6 +71,7 @@ impl Place {
             ("sealing_key_files", &format!("[{}]", path("sealing.key"))),
             ("url", &format!("\"sqlite://{}\"", place.path("ticketd.db").display())),
             ("server.address", "\"127.0.0.1:0\""),
+            ("allow_unidentified_callers", "true"),
             ("health_address", "\"127.0.0.1:0\""),
             ("drain_delay", "\"0s\""),
         ] {
@@ -117,7 +118,12 @@ impl Place {
 
     /// ticketd in this directory, with its configuration and no other environment.
     pub(crate) fn ticketd(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = self.command(env!("CARGO_BIN_EXE_ticketd"));
+        self.ticketd_at(Path::new(env!("CARGO_BIN_EXE_ticketd")), arguments)
+    }
+
+    /// A copy of the program.
+    pub(crate) fn ticketd_at(&self, program: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = self.command(program);
         command.args(arguments);
         command
     }
@@ -132,7 +138,7 @@ impl Place {
         command
     }
 
-    fn command(&self, program: &str) -> Command {
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.directory.path())
@@ -193,6 +199,10 @@ impl Running {
                 }
             }
         });
+        // Where nobody reads what it hands out nothing is handed out.
+        if let Some(audit) = process.stdout.take() {
+            tokio::spawn(all(audit));
+        }
         Self { process, log, address, health_address }
     }
 
@@ -232,6 +242,12 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(self.process(), signal).unwrap();
+    }
+
+    /// Lets it stop in order.
+    pub(crate) async fn stop_well(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert!(self.exit().await.success(), "{}", self.log());
     }
 
     /// Waits for its end.
