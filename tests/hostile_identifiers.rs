@@ -11,6 +11,7 @@ use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -253,8 +254,13 @@ impl Program {
     fn start(sandbox: &Sandbox) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        fs::write(path("client-secret"), sandbox.client_secret()).unwrap();
-        fs::write(path("private-key.pem"), sandbox.partner_private_key_pem().unwrap()).unwrap();
+        let secret = |name: &str, content: &str| {
+            fs::write(path(name), content).unwrap();
+            fs::set_permissions(path(name), fs::Permissions::from_mode(0o600)).unwrap();
+            path(name)
+        };
+        secret("client-secret", sandbox.client_secret());
+        secret("private-key.pem", sandbox.partner_private_key_pem().unwrap());
         let superoffice = format!(
             "[superoffice]\nenvironment = \"sod\"\nclient_id = {:?}\nclient_secret_file = \"{}\"\n\
              signing_key_files = [\"{}\"]\nallow_custom_base_url = true\nbase_url = {:?}\n",
@@ -263,11 +269,11 @@ impl Program {
             path("private-key.pem").display(),
             sandbox.base_url(),
         );
-        let sealing_key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key");
+        let sealing_key = secret("sealing.key", include_str!("fixtures/keys/sealing.key")).display().to_string();
         let database = path("ticketd.db");
         let store =
             format!("[store]\nurl = \"sqlite://{}\"\nsealing_key_files = [{sealing_key:?}]\n", database.display());
-        let server = "[server]\naddress = \"127.0.0.1:0\"\nhealth_address = \"127.0.0.1:0\"\n";
+        let server = "[server]\naddress = \"127.0.0.1:0\"\nallow_unidentified_callers = true\nhealth_address = \"127.0.0.1:0\"\n";
         fs::write(path("ticketd.toml"), [&superoffice, &store, server].concat()).unwrap();
 
         let mut child = Command::new(env!("CARGO_BIN_EXE_ticketd"))

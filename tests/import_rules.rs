@@ -13,19 +13,30 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// Each module of `src/`, and what else it may import. Data flows down this list: a module never imports one that
 /// stands above it, except that `config` may name [`SETTINGS`]. `config` reads the signing keys, so that a key that does
 /// not parse is one more mistake of the configuration.
-const MODULES: [(&str, &str); 16] = [
+const MODULES: [(&str, &str); 19] = [
     ("main", "cli"),
     ("lib", ""),
-    ("cli", "server config telemetry grpc http credentials superoffice store crypto identifiers clock random"),
-    ("server", "config telemetry grpc http credentials superoffice store crypto log_pace identifiers clock random"),
-    ("config", "telemetry crypto identifiers"),
+    (
+        "cli",
+        "server config telemetry grpc http identity credentials superoffice store audit crypto authorization identifiers \
+         clock random",
+    ),
+    (
+        "server",
+        "config telemetry grpc http identity credentials superoffice store audit crypto authorization log_pace \
+         identifiers clock random",
+    ),
+    ("config", "telemetry crypto authorization identifiers"),
     ("telemetry", ""),
-    ("grpc", "credentials superoffice store crypto log_pace identifiers clock random"),
-    ("http", "credentials superoffice store crypto log_pace identifiers clock random"),
-    ("credentials", "superoffice store crypto identifiers clock random"),
+    ("grpc", "identity credentials superoffice store audit crypto authorization log_pace identifiers clock random"),
+    ("http", "credentials superoffice store audit crypto log_pace identifiers clock random"),
+    ("credentials", "superoffice store audit crypto identifiers clock random"),
     ("superoffice", "crypto identifiers clock random"),
     ("store", "crypto identifiers clock random"),
+    ("identity", "crypto log_pace identifiers clock random"),
+    ("audit", "crypto identifiers clock"),
     ("crypto", "identifiers clock random"),
+    ("authorization", "identifiers clock"),
     ("log_pace", "clock"),
     ("identifiers", ""),
     ("clock", ""),
@@ -33,18 +44,21 @@ const MODULES: [(&str, &str); 16] = [
 ];
 
 /// `config` fills the other modules' settings: of modules that it may not import it names these types and nothing else.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 10] = [
     "Settings",
+    "TlsSettings",
+    "Output",
     "PostgresSettings",
     "Development",
     "ExchangeTransport",
     "ClientAuthentication",
     "PublicUrl",
     "Sealing",
+    "KeySource",
 ];
 
 /// Each dependency of Cargo.toml, and the modules it lives in.
-const CRATES: [(&str, &str); 52] = [
+const CRATES: [(&str, &str); 59] = [
     ("async_trait", "anywhere"),
     ("base64", "anywhere"),
     ("futures_util", "anywhere"),
@@ -62,7 +76,10 @@ const CRATES: [(&str, &str); 52] = [
     ("indicatif", "cli"),
     ("toml", "config"),
     ("humantime", "config cli"),
-    ("strsim", "config"),
+    ("strsim", "config authorization"),
+    // The policy: its file, and the one in force.
+    ("saphyr_parser", "authorization"),
+    ("arc_swap", "authorization server"),
     // gRPC: the generated traits, the server, and the command line's client.
     ("prost", "grpc server cli"),
     ("prost_types", "grpc server cli"),
@@ -79,15 +96,20 @@ const CRATES: [(&str, &str); 52] = [
     ("http_body_util", "grpc server superoffice"),
     ("hyper", "server"),
     ("hyper_util", "server cli"),
+    ("ipnet", "server"),
+    ("notify", "server"),
     ("tower", "grpc server cli"),
     // The process chooses its TLS backend once, before anything connects.
-    ("rustls", "server cli"),
-    ("rustix", "store server cli"),
-    // SuperOffice's side.
+    ("rustls", "server identity cli"),
+    ("tokio_rustls", "server cli"),
+    ("x509_cert", "identity"),
+    ("arc_swap", "server superoffice crypto credentials audit grpc authorization"),
+    ("rustix", "store server cli audit"),
+    // SuperOffice's side, and the API server's.
     ("httpdate", "superoffice"),
-    ("reqwest", "superoffice"),
+    ("reqwest", "superoffice identity"),
     // Bounded maps that expire, and one that keeps its order.
-    ("moka", "credentials superoffice"),
+    ("moka", "credentials superoffice identity authorization"),
     ("indexmap", "credentials"),
     ("sqlx", "store"),
     // Cryptography.
@@ -102,7 +124,7 @@ const CRATES: [(&str, &str); 52] = [
     ("subtle", "identifiers crypto"),
     ("fastrand", "random"),
     // Traces: `grpc` takes the caller's trace context, `telemetry` does the rest. Instruments live with their owner.
-    ("opentelemetry", "telemetry grpc superoffice"),
+    ("opentelemetry", "telemetry grpc superoffice audit"),
     ("opentelemetry_otlp", "telemetry"),
     ("opentelemetry_sdk", "telemetry"),
     ("tracing_opentelemetry", "telemetry grpc"),

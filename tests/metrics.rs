@@ -105,7 +105,7 @@ fn client(sandbox: &Sandbox) -> SuperOffice {
     let settings = Settings {
         environment: Environment::Sod,
         client_id: ApplicationId::new(sandbox.client_id()),
-        client_secret: ClientSecret::new(sandbox.client_secret()),
+        client_secret: ClientSecret::new(sandbox.client_secret()).into(),
         client_authentication: ClientAuthentication::Post,
         redirect_uris: Vec::new(),
         connect_timeout: Duration::from_secs(3),

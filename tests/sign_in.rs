@@ -54,7 +54,7 @@ impl Scene {
         let settings = Settings {
             environment: Environment::Sod,
             client_id: client_id.clone(),
-            client_secret: ClientSecret::new(secret),
+            client_secret: ClientSecret::new(secret).into(),
             client_authentication,
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),

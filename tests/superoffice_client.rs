@@ -23,7 +23,7 @@ fn client(sandbox: &Sandbox, extra_ca_file: Option<PathBuf>, clock: impl Clock) 
     let settings = Settings {
         environment: Environment::Sod,
         client_id: ApplicationId::new(sandbox.client_id()),
-        client_secret: ClientSecret::new(sandbox.client_secret()),
+        client_secret: ClientSecret::new(sandbox.client_secret()).into(),
         client_authentication: ClientAuthentication::Post,
         connect_timeout: Duration::from_secs(3),
         request_timeout: Duration::from_secs(10),

@@ -20,7 +20,7 @@ use ticketd::grpc::proto::{
 use ticketd::identifiers::{ApplicationId, ClientSecret, Environment};
 use ticketd::random::SeededRandom;
 use ticketd::server::{BindError, Process, ServeError, Server, Signals};
-use ticketd::{credentials, server, store, superoffice, telemetry};
+use ticketd::{audit, authorization, credentials, server, store, superoffice, telemetry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_stream::StreamExt;
@@ -38,21 +38,30 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const NAMES: [&str; 4] = ["", "liveness", "readiness", "superoffice.ticket.v1.TicketService"];
 
 #[tokio::test]
-async fn callers_are_served_on_the_loopback_interface_only() {
-    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+async fn callers_that_prove_nothing_are_served_on_the_loopback_interface_only_and_when_it_is_said() {
+    let bind = |address: Option<SocketAddr>, allow_unidentified_callers| async move {
         let (config, _directory) = config();
-        let settings = server::Settings { address: address.parse().unwrap(), ..config.server };
-        let error = Server::bind(Config { server: settings, ..config }).await.unwrap_err();
+        let settings = server::Settings { address, allow_unidentified_callers, ..config.server };
+        Server::bind(Config { server: settings, ..config }).await.unwrap_err()
+    };
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let error = bind(address.parse().ok(), true).await;
         assert!(matches!(error, BindError::NotLoopback { .. }), "{error}");
-        assert!(error.to_string().contains("callers are not identified yet"), "{error}");
+        assert!(error.to_string().contains("set tls.certificate_file"), "{error}");
     }
+    for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
+        let error = bind(address.parse().ok(), false).await;
+        assert!(matches!(error, BindError::Unidentified { .. }), "{error}");
+        assert!(error.to_string().contains("server.allow_unidentified_callers = true"), "{error}");
+    }
+    assert!(matches!(bind(None, true).await, BindError::Nowhere));
 }
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let rig = Rig::start().await;
     let (config, _directory) = config();
-    let settings = server::Settings { address: rig.server.addresses().grpc, ..config.server };
+    let settings = server::Settings { address: Some(grpc(&rig)), ..config.server };
     let error = Server::bind(Config { server: settings, ..config }).await.unwrap_err();
     assert!(matches!(error, BindError::Listen { setting: "server.address", .. }), "{error}");
 }
@@ -61,7 +70,7 @@ async fn an_address_in_use_is_named() {
 async fn health_answers_on_both_addresses_and_the_one_for_kubelets_has_nothing_else() {
     let rig = Rig::start().await;
     let addresses = rig.server.addresses();
-    for address in [addresses.grpc, addresses.health] {
+    for address in [grpc(&rig), addresses.health] {
         for name in NAMES {
             assert_eq!(health(address, name).await.unwrap(), ServingStatus::Serving, "{name}");
         }
@@ -75,10 +84,10 @@ async fn health_answers_on_both_addresses_and_the_one_for_kubelets_has_nothing_e
 #[tokio::test]
 async fn reflection_answers_only_when_switched_on() {
     let rig = Rig::start().await;
-    assert_eq!(services(rig.server.addresses().grpc).await.unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(services(grpc(&rig)).await.unwrap_err().code(), Code::Unimplemented);
 
     let rig = Rig::start_with(|settings| settings.reflection = true).await;
-    let services = services(rig.server.addresses().grpc).await.unwrap();
+    let services = services(grpc(&rig)).await.unwrap();
     for service in
         ["grpc.health.v1.Health", "superoffice.ticket.v1.TenantService", "superoffice.ticket.v1.TicketService"]
     {
@@ -188,7 +197,7 @@ async fn messages_over_64_kib_and_compressed_ones_are_refused() {
 #[tokio::test]
 async fn what_is_no_message_is_the_callers_fault_and_says_so() {
     let rig = Rig::start().await;
-    let socket = TcpStream::connect(rig.server.addresses().grpc).await.unwrap();
+    let socket = TcpStream::connect(grpc(&rig)).await.unwrap();
     let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
     tokio::spawn(connection);
     for message in [&b""[..], b"\0\0\0\0\x02\xff\xff", b"\x05\0\0\0\0", b"\0\0\0\0\x05a"] {
@@ -206,7 +215,8 @@ async fn what_is_no_message_is_the_callers_fault_and_says_so() {
 async fn a_drain_says_so_first_and_ends_streams_that_watch_health() {
     let rig = Rig::start().await;
     let addresses = rig.server.addresses();
-    let mut watching = HealthClient::new(channel(addresses.grpc));
+    let grpc_address = grpc(&rig);
+    let mut watching = HealthClient::new(channel(grpc(&rig)));
     let watch = watching.watch(HealthCheckRequest { service: "readiness".to_owned() }).await.unwrap();
     let mut watch = watch.into_inner();
     assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
@@ -214,7 +224,7 @@ async fn a_drain_says_so_first_and_ends_streams_that_watch_health() {
 
     rig.server.stop().request();
     assert_eq!(within(watch.next()).await.unwrap().unwrap().status(), ServingStatus::NotServing);
-    for address in [addresses.grpc, addresses.health] {
+    for address in [grpc(&rig), addresses.health] {
         for name in ["", "readiness", "superoffice.ticket.v1.TicketService"] {
             assert_eq!(health(address, name).await.unwrap(), ServingStatus::NotServing, "{name}");
         }
@@ -222,9 +232,9 @@ async fn a_drain_says_so_first_and_ends_streams_that_watch_health() {
     }
 
     let request = HealthCheckRequest { service: "liveness".to_owned() };
-    let mut alive = HealthClient::new(channel(addresses.grpc)).watch(request).await.unwrap().into_inner();
+    let mut alive = HealthClient::new(channel(grpc(&rig))).watch(request).await.unwrap().into_inner();
     assert_eq!(alive.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
-    let mut holds_up = TcpStream::connect(addresses.grpc).await.unwrap();
+    let mut holds_up = TcpStream::connect(grpc_address).await.unwrap();
     holds_up.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     holds_up.read_exact(&mut [0; 9]).await.unwrap();
 
@@ -234,7 +244,7 @@ async fn a_drain_says_so_first_and_ends_streams_that_watch_health() {
     assert_eq!(health(addresses.health, "readiness").await.unwrap(), ServingStatus::NotServing, "while it waits");
     drop((watching, holds_up));
     within(rig.server.join()).await.unwrap();
-    assert!(TcpStream::connect(addresses.grpc).await.is_err());
+    assert!(TcpStream::connect(grpc_address).await.is_err());
     assert!(TcpStream::connect(addresses.health).await.is_err());
 }
 
@@ -257,7 +267,7 @@ async fn idle_connections_to_the_health_address_make_room_within_seconds() {
 #[tokio::test]
 async fn a_second_request_to_stop_aborts() {
     let rig = Rig::start().await;
-    let address = rig.server.addresses().grpc;
+    let address = grpc(&rig);
     let stop = rig.server.stop();
     let mut open = TcpStream::connect(address).await.unwrap();
     stop.request();
@@ -273,7 +283,7 @@ async fn a_second_request_to_stop_aborts() {
 #[tokio::test]
 async fn the_first_signal_drains_and_the_second_aborts() {
     let rig = Rig::start().await;
-    let address = rig.server.addresses().grpc;
+    let address = grpc(&rig);
     rig.server.stop_on(Signals::install().unwrap());
     let signal = || rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();
     signal();
@@ -285,9 +295,9 @@ async fn the_first_signal_drains_and_the_second_aborts() {
 
 /// The machine's clock, at which nobody can wait as long as the store's watch does between two looks.
 #[derive(Debug)]
-struct NoSeconds;
+struct NoHalfSeconds;
 
-impl Clock for NoSeconds {
+impl Clock for NoHalfSeconds {
     fn elapsed(&self) -> Duration {
         SystemClock.elapsed()
     }
@@ -297,7 +307,7 @@ impl Clock for NoSeconds {
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
-        assert_ne!(duration, Duration::from_secs(1), "no wait of a second");
+        assert_ne!(duration, Duration::from_millis(500), "no wait of half a second");
         SystemClock.sleep(duration)
     }
 }
@@ -306,7 +316,7 @@ impl Clock for NoSeconds {
 async fn a_server_whose_store_is_no_longer_watched_drains_and_fails() {
     let (mut config, _directory) = config();
     config.server.drain_delay = Duration::ZERO;
-    let process = Process { clock: Arc::new(NoSeconds), random: Arc::new(SeededRandom::new(7)) };
+    let process = Process { clock: Arc::new(NoHalfSeconds), random: Arc::new(SeededRandom::new(7)) };
     let server = Server::bind_with(config, process).await.unwrap();
     assert_eq!(within(server.join()).await, Err(ServeError::TaskEnded("watch over the store")));
 }
@@ -314,7 +324,7 @@ async fn a_server_whose_store_is_no_longer_watched_drains_and_fails() {
 #[tokio::test]
 async fn a_dropped_server_leaves_nothing_behind() {
     let rig = Rig::start().await;
-    let address = rig.server.addresses().grpc;
+    let address = grpc(&rig);
     let mut open = TcpStream::connect(address).await.unwrap();
     drop(rig);
     assert!(matches!(within(open.read(&mut [0; 64])).await, Ok(0) | Err(_)));
@@ -347,11 +357,11 @@ impl Rig {
     }
 
     fn tickets(&self) -> TicketServiceClient<Channel> {
-        TicketServiceClient::new(channel(self.server.addresses().grpc))
+        TicketServiceClient::new(channel(grpc(self)))
     }
 
     fn tenants(&self) -> TenantServiceClient<Channel> {
-        TenantServiceClient::new(channel(self.server.addresses().grpc))
+        TenantServiceClient::new(channel(grpc(self)))
     }
 }
 
@@ -361,7 +371,7 @@ fn config() -> (Config, TempDir) {
         superoffice: superoffice::Settings {
             environment: Environment::Sod,
             client_id: ApplicationId::new("0123456789abcdef0123456789abcdef"),
-            client_secret: ClientSecret::new("secret"),
+            client_secret: ClientSecret::new("secret").into(),
             client_authentication: superoffice::ClientAuthentication::Post,
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
@@ -384,14 +394,23 @@ fn config() -> (Config, TempDir) {
             },
         },
         server: server::Settings {
-            address: "127.0.0.1:0".parse().unwrap(),
+            address: Some("127.0.0.1:0".parse().unwrap()),
+            allow_unidentified_callers: true,
             health_address: "127.0.0.1:0".parse().unwrap(),
             ..server::Settings::default()
         },
+        identity: None,
+        authorization: authorization::Settings::development(),
         http: None,
+        audit: audit::Settings { output: audit::Output::Off, ..Default::default() },
         telemetry: telemetry::Settings::default(),
+        source: None,
     };
     (config, directory)
+}
+
+fn grpc(rig: &Rig) -> SocketAddr {
+    rig.server.addresses().grpc.expect("it serves over TCP")
 }
 
 fn channel(address: SocketAddr) -> Channel {

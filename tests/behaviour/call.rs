@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -16,8 +17,6 @@ use tokio::process::Command;
 use url::Url;
 
 use crate::world::{CALLBACK, TENANT, World, within};
-
-const SEALING_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key");
 
 const PRINCIPAL: &str = "v1/User/currentPrincipal";
 
@@ -54,13 +53,19 @@ impl Desk {
     async fn new() -> Self {
         let (world, directory) = (World::start().await, tempfile::tempdir().unwrap());
         let sandbox = &world.sandbox;
-        let write = |name: &str, content: &str| std::fs::write(directory.path().join(name), content).unwrap();
+        let write = |name: &str, content: &str| {
+            let file = directory.path().join(name);
+            std::fs::write(&file, content).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
         write("client-secret", sandbox.client_secret());
+        write("sealing.key", include_str!("../fixtures/keys/sealing.key"));
         write("private-key.pem", sandbox.partner_private_key_pem().unwrap());
         let config = format!(
             "[superoffice]\nenvironment = \"sod\"\nclient_id = {:?}\nclient_secret_file = \"client-secret\"\n\
              signing_key_files = [\"private-key.pem\"]\nallow_custom_base_url = true\nbase_url = {:?}\n\
-             [store]\nurl = \"sqlite://unused.db\"\nsealing_key_files = [{SEALING_KEY:?}]\n",
+             [store]\nurl = \"sqlite://unused.db\"\nsealing_key_files = [\"./sealing.key\"]\n\
+              [server]\nallow_unidentified_callers = true\n",
             sandbox.client_id(),
             sandbox.base_url()
         );

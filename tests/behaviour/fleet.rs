@@ -171,7 +171,7 @@ impl Fleet {
 }
 
 /// Lets the clock go by as the machine's does.
-async fn go_by(clock: ManualClock) {
+pub(crate) async fn go_by(clock: ManualClock) {
     let (start, started): (Timestamp, _) = (clock.now(), Instant::now());
     loop {
         #[expect(clippy::disallowed_methods, reason = "this is what moves the clock")]

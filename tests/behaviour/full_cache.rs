@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
 use std::time::Duration;
 
 use ticketd::clock::Clock;
@@ -122,13 +123,13 @@ pub(crate) async fn tickets(world: &World, settings: Settings) -> (SystemTickets
         (Arc::new(world.clock.clone()), Arc::new(SeededRandom::new(7)));
     let config = world.config();
     let store = Store::open(&config.store, Arc::clone(&clock)).await.unwrap();
-    let fingerprinter = Fingerprinter::new(&config.superoffice.client_secret);
+    let fingerprinter = Fingerprinter::new(&config.superoffice.client_secret.get());
     let superoffice = SuperOffice::new(config.superoffice, Arc::clone(&clock), Arc::clone(&random)).unwrap();
     let exchange = Exchange::new(
         settings.clone(),
         Arc::new(superoffice),
         Arc::clone(&store.tenants),
-        config.signing_keys,
+        config.signing_keys.into(),
         fingerprinter,
         Arc::clone(&clock),
         Arc::clone(&random),

@@ -315,7 +315,7 @@ async fn connections_without_a_request_do_not_hold_up_the_end() {
     let mut first = [0; 15];
     within(idle.read_exact(&mut first)).await.unwrap();
     assert_eq!(first, *b"HTTP/1.1 200 OK");
-    drop(within(world.restart()).await);
+    drop(within(Box::pin(world.restart())).await);
     drop((idle, silent));
 }
 

@@ -3,18 +3,26 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that is left out says so")]
 
+#[path = "../support/api_server.rs"]
+mod api_server;
 mod browser;
 mod chromium;
 #[path = "../support/cluster.rs"]
 mod cluster;
 mod front;
+#[path = "../support/issuer.rs"]
+mod issuer;
 mod log;
+mod mesh;
+#[path = "../support/pki.rs"]
+mod pki;
 mod proxy;
 #[path = "../support/standby.rs"]
 mod standby;
 mod visitor;
 mod world;
 
+mod audit;
 mod breaker;
 mod call;
 mod clock_skew;
@@ -34,14 +42,19 @@ mod log_lines;
 mod onboarding;
 mod onboarding_in_chromium;
 mod overload;
+mod policy;
 mod refused_pages;
+mod reload;
 mod renewals;
 mod replicas;
+mod scaling;
+mod service_accounts;
 mod sign_ins;
 mod signing_keys;
 mod single_flight;
 mod tenant_states;
 mod throttling;
 mod unread_answers;
+mod warming;
 mod webhook;
 mod wrong_tenant;

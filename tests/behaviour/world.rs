@@ -22,7 +22,7 @@ use ticketd::grpc::proto::{
 use ticketd::identifiers::{ApplicationId, ClientSecret, Environment};
 use ticketd::random::SeededRandom;
 use ticketd::server::{Process, Server};
-use ticketd::{credentials, http, server, store, superoffice, telemetry};
+use ticketd::{audit, authorization, credentials, http, server, store, superoffice, telemetry};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -84,7 +84,7 @@ impl World {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.server.addresses().grpc
+        self.server.addresses().grpc.expect("this world has a TCP listener")
     }
 
     /// What the server was made of.
@@ -261,7 +261,7 @@ impl ReplicaParts {
 
 impl Replica {
     pub(crate) fn address(&self) -> SocketAddr {
-        self.server.addresses().grpc
+        self.server.addresses().grpc.expect("this world has a TCP listener")
     }
 
     pub(crate) async fn ticket(&self, tenant: &str) -> Result<SystemTicket, Status> {
@@ -416,7 +416,7 @@ fn config(sandbox: &Sandbox, directory: &TempDir) -> Config {
         superoffice: superoffice::Settings {
             environment: Environment::Sod,
             client_id: ApplicationId::new(sandbox.client_id()),
-            client_secret: ClientSecret::new(sandbox.client_secret()),
+            client_secret: ClientSecret::new(sandbox.client_secret()).into(),
             client_authentication: superoffice::ClientAuthentication::Post,
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
@@ -442,12 +442,17 @@ fn config(sandbox: &Sandbox, directory: &TempDir) -> Config {
             },
         },
         server: server::Settings {
-            address: "127.0.0.1:0".parse().unwrap(),
+            address: Some("127.0.0.1:0".parse().unwrap()),
+            allow_unidentified_callers: true,
             health_address: "127.0.0.1:0".parse().unwrap(),
             drain_delay: Duration::ZERO,
             ..server::Settings::default()
         },
+        identity: None,
+        authorization: authorization::Settings::development(),
         http: None,
+        audit: audit::Settings { output: audit::Output::Off, ..Default::default() },
         telemetry: telemetry::Settings::default(),
+        source: None,
     }
 }

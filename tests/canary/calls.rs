@@ -1,5 +1,6 @@
 //! What callers do: as they should, and with secrets where none belong.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use ticketd::grpc::proto::tenant_service_client::TenantServiceClient;
@@ -28,7 +29,10 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn new(rig: &Rig, address: &str) -> Self {
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        Self::over(rig, Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy())
+    }
+
+    pub(crate) fn over(rig: &Rig, channel: Channel) -> Self {
         Self { channel, channels: rig.channels.clone() }
     }
 
@@ -38,8 +42,12 @@ impl Caller {
         let answer =
             self.note(within(TicketServiceClient::new(self.channel.clone()).get_system_ticket(request)).await)?;
         let ticket = answer.system_ticket.unwrap();
-        // The ticket is the caller's to have; nothing else in the answer may tell it.
-        self.note_answer(&SystemTicket { ticket: String::new(), ..ticket.clone() });
+        // The ticket is the caller's to have, and so is the client secret where the policy grants it: there, and nowhere else
+        // in the answer.
+        assert_eq!(ticket.request_headers.len(), 2);
+        let request_headers = HashMap::new();
+        self.note_answer(&SystemTicket { ticket: String::new(), request_headers, ..ticket.clone() });
+        self.channels.note("gRPC answers but for their secret", format!("{ticket:?}"));
         Ok(ticket)
     }
 

@@ -63,6 +63,7 @@ pub(crate) async fn in_calls(rig: &Rig, process: &Process) {
                 (grpc(GET_SYSTEM_TICKET).header("grpc-accept-encoding", &line), message(b"")),
                 (grpc(GET_SYSTEM_TICKET).header("traceparent", &line).header("tracestate", &line), message(b"")),
                 (grpc(GET_SYSTEM_TICKET).header("baggage", &line).header(AUTHORIZATION, &line), message(b"")),
+                (grpc(GET_SYSTEM_TICKET).header(AUTHORIZATION, format!("Bearer {line}")), message(b"")),
                 (grpc(GET_SYSTEM_TICKET).header("x-token-bin", &line).header("user-agent", &line), message(b"")),
                 (grpc(GET_SYSTEM_TICKET), malformed),
                 (grpc(GET_SYSTEM_TICKET), secret.clone().into_bytes()),

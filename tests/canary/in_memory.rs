@@ -8,18 +8,18 @@ use superoffice_sandbox::{Behaviour, CannedAnswer, Endpoint, Refusal, Sandbox, S
 use ticketd::clock::{Clock, ManualClock};
 use ticketd::config::Config;
 use ticketd::credentials::{
-    AccessTokens, Exchange, InvalidateOutcome, KeptGrants, Registrar, SignInAnswer, SignInRequest, SignIns,
-    SystemTickets,
+    AccessTokens, Exchange, InvalidateOutcome, KeptGrants, Registrar, SignInAnswer, SignInOwner, SignInRequest,
+    SignIns, SystemTickets,
 };
 use ticketd::crypto::{Fingerprinter, KeyedHasher, PrivateKey};
 use ticketd::identifiers::{
-    ApplicationId, AuthorizationCode, BrowserSecret, ClientSecret, Environment, RefreshToken, SystemUserToken,
+    ApplicationId, AuthorizationCode, BrowserSecret, CallerId, ClientSecret, Environment, RefreshToken, SystemUserToken,
 };
 use ticketd::random::{Random, SeededRandom};
 use ticketd::server::{Process, Server};
 use ticketd::store::Store;
 use ticketd::superoffice::SuperOffice;
-use ticketd::{credentials, server, store, superoffice, telemetry};
+use ticketd::{audit, authorization, credentials, server, store, superoffice, telemetry};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt};
@@ -147,15 +147,15 @@ async fn sign_in(sign_ins: &SignIns, sandbox: &Sandbox, shown: &mut Vec<String>)
         redirect_uri: CALLBACK.to_owned(),
         tenant: SHOWN.parse().ok(),
         login_hint: None,
-        browser: Some(BrowserSecret::new(letters(43))),
+        owner: SignInOwner::Browser(BrowserSecret::new(letters(43))),
     };
     let begun = sign_ins.begin(request.clone()).await.unwrap();
     let redirect = sandbox.approve(&begun.authorization_url, "admin@cust1.example.com").unwrap();
     let code = AuthorizationCode::new(redirect.split_once("code=").unwrap().1);
-    let answer = SignInAnswer { state: begun.state.clone(), code, browser: request.browser.clone() };
-    let stranger = SignInAnswer { browser: None, ..answer.clone() };
-    let refused = sign_ins.finish(stranger).await.unwrap_err();
-    let signed_in = sign_ins.finish(answer.clone()).await.unwrap();
+    let answer = SignInAnswer { state: begun.state.clone(), code, owner: request.owner.clone() };
+    let stranger = SignInAnswer { owner: SignInOwner::Caller(CallerId::Unidentified), ..answer.clone() };
+    let refused = sign_ins.finish(stranger, |_| true).await.unwrap_err();
+    let signed_in = sign_ins.finish(answer.clone(), |_| true).await.unwrap();
     shown
         .push(format!("{request:?} {begun:?} {begun:#?} {answer:?} {refused:?} {refused} {signed_in:?} {sign_ins:#?}"));
     let url = url::Url::parse(&begun.authorization_url).unwrap();
@@ -165,17 +165,15 @@ async fn sign_in(sign_ins: &SignIns, sandbox: &Sandbox, shown: &mut Vec<String>)
 async fn parts(config: &Config, clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Parts {
     let store = Store::open(&config.store, Arc::clone(clock)).await.unwrap();
     let settings = config.superoffice.clone();
-    let fingerprinter = Fingerprinter::new(&settings.client_secret);
+    let fingerprinter = Fingerprinter::new(&settings.client_secret.get());
     let superoffice = Arc::new(SuperOffice::new(settings, Arc::clone(clock), Arc::clone(random)).unwrap());
+    let signing_keys = config.signing_keys.iter();
+    let signing_keys = signing_keys.map(|key| PrivateKey::read(key.to_pkcs8_pem().unwrap().as_bytes(), None).unwrap());
     let exchange = Exchange::new(
         config.tickets.clone(),
         Arc::clone(&superoffice),
         Arc::clone(&store.tenants),
-        config
-            .signing_keys
-            .iter()
-            .map(|key| PrivateKey::read(key.to_pkcs8_pem().unwrap().as_bytes(), None).unwrap())
-            .collect(),
+        signing_keys.collect::<Vec<_>>().into(),
         fingerprinter,
         Arc::clone(clock),
         Arc::clone(random),
@@ -220,7 +218,7 @@ fn config(sandbox: &Sandbox, canaries: &Canaries, directory: &std::path::Path) -
         superoffice: superoffice::Settings {
             environment: Environment::Sod,
             client_id: ApplicationId::new(sandbox.client_id()),
-            client_secret: ClientSecret::new(sandbox.client_secret()),
+            client_secret: ClientSecret::new(sandbox.client_secret()).into(),
             client_authentication: superoffice::ClientAuthentication::Post,
             connect_timeout: Duration::from_secs(3),
             request_timeout: Duration::from_secs(10),
@@ -246,12 +244,17 @@ fn config(sandbox: &Sandbox, canaries: &Canaries, directory: &std::path::Path) -
             },
         },
         server: server::Settings {
-            address: "127.0.0.1:0".parse().unwrap(),
+            address: Some("127.0.0.1:0".parse().unwrap()),
+            allow_unidentified_callers: true,
             health_address: "127.0.0.1:0".parse().unwrap(),
             drain_delay: Duration::ZERO,
             ..server::Settings::default()
         },
+        identity: None,
+        authorization: authorization::Settings::development(),
         http: None,
+        audit: audit::Settings { output: audit::Output::Off, ..Default::default() },
         telemetry: telemetry::Settings::default(),
+        source: None,
     }
 }

@@ -1,11 +1,14 @@
 //! Canary secrets through whole runs of the real binary at TRACE: none may come out, in any encoding or in pieces.
 //!
-//! Exempt is what hands a secret out on purpose: the ticket, the access token and the rotated refresh token in an answer, an
-//! authorization URL with its state, what `ticket get --show-ticket`, `keys convert` and `keys new-sealing-key` print.
+//! Exempt is what hands a secret out on purpose: the ticket and its request headers, the access token and the rotated
+//! refresh token in an answer, an authorization URL with its state, what `ticket get --show-ticket`, `keys convert` and `keys new-sealing-key` print.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the figures are printed")]
 
+#[path = "../support/api_server.rs"]
+mod api_server;
+mod callers_tokens;
 mod calls;
 mod canaries;
 mod channels;
@@ -13,6 +16,8 @@ mod collector;
 mod commands;
 mod garbage;
 mod in_memory;
+#[path = "../support/issuer.rs"]
+mod issuer;
 mod needles;
 mod rig;
 mod sign_ins;
@@ -42,6 +47,17 @@ async fn nothing_leaks_from_misused_commands() {
     commands::with_bad_configurations(&rig).await;
     process.stop(&rig.channels).await;
     rig.channels.search("commands", &OF_COMMANDS, &rig.needles());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_leaks_of_callers_tokens() {
+    let rig = Rig::new(Variant { log_format: "json", tls: false }).await;
+    let tokens = callers_tokens::used_well_and_badly(&rig).await;
+    let mut needles = rig.needles();
+    for (number, secret) in tokens.iter().enumerate() {
+        needles.add(&format!("token {number}"), secret);
+    }
+    rig.channels.search("callers' tokens", &[("log", 10_000), ("gRPC errors", 5_000), ("spans", 5_000)], &needles);
 }
 
 async fn run(variant: Variant) {

@@ -1,6 +1,7 @@
 //! The real binary as a process, with the sandbox and a collector in the test's.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use superoffice_sandbox::{Sandbox, SandboxTenant};
 use tempfile::TempDir;
+use ticketd::authorization::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
@@ -20,6 +22,8 @@ use crate::collector;
 use crate::needles::Needles;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ticketd");
+/// More than any run takes.
+const LIMITS: &str = "{rps: 1000000, burst: 1000000}";
 /// No test waits longer than this for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -101,8 +105,11 @@ impl Rig {
     }
 
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        fs::write(self.path(name), content).unwrap();
-        self.path(name)
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        // The configuration refuses a secret that others can read.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
     }
 
     /// Makes the tenant known to the sandbox.
@@ -115,12 +122,17 @@ impl Rig {
     /// The same, and puts its token into the mounted directory.
     pub(crate) fn mounted_tenant(&self, name: &str) {
         let token = self.tenant(name).system_user_token;
-        fs::write(self.directory.path().join("tenants").join(name), token + "\n").unwrap();
+        self.write(&format!("tenants/{name}"), token + "\n");
     }
 
     /// Starts ticketd and waits until it serves.
     pub(crate) async fn start(&self) -> Process {
-        let mut child = self.command(&["serve", "--config", &self.path("ticketd.toml")]).spawn().unwrap();
+        self.start_with("ticketd.toml").await
+    }
+
+    /// The same, with another configuration.
+    pub(crate) async fn start_with(&self, config: &str) -> Process {
+        let mut child = self.command(&["serve", "--config", &self.path(config)]).spawn().unwrap();
         let (log, stdout) = (Log::default(), Log::default());
         let readers = vec![
             tokio::spawn(read(child.stderr.take().unwrap(), log.clone())),
@@ -274,10 +286,13 @@ sealing_key_files = ["./sealing-key"]
 tenants_directory = "./tenants"
 [server]
 address = "127.0.0.1:0"
+allow_unidentified_callers = true
 health_address = "127.0.0.1:0"
 reflection = true
 drain_delay = "0s"
 drain_timeout = "2s"
+[authorization]
+policy_file = "./policy.yaml"
 [telemetry]
 otlp_endpoint = "{endpoint}"
 "#,
@@ -287,6 +302,12 @@ otlp_endpoint = "{endpoint}"
             endpoint = self.endpoint,
         );
         self.write("ticketd.toml", config);
+        // Everybody may do everything here, and has the client secret along with tickets.
+        let rpcs = Method::ALL.map(Method::name);
+        let everybody = format!(
+            "{{unidentified: true, serviceAccount: crm/sync, rpcs: {rpcs:?}, tenants: [\"*\"], appToken: true, limits: {LIMITS}}}"
+        );
+        self.write("policy.yaml", format!("apiVersion: policy/v1\ncallers:\n  - {everybody}\n"));
     }
 
     /// The configuration that works.
@@ -309,7 +330,7 @@ impl Process {
         for reader in self.readers.drain(..) {
             within(reader).await.unwrap();
         }
-        channels.note("stdout of the server", self.stdout.text.lock().unwrap().as_slice());
+        channels.note("audit on stdout", self.stdout.text.lock().unwrap().as_slice());
         channels.note("log", self.log.text.lock().unwrap().as_slice());
         assert!(status.success(), "{status}");
     }
