@@ -31,8 +31,8 @@ COPY --from=build /image/ /
 COPY --from=build --chown=65532:65532 /data/ /var/lib/
 # Neither root nor a name that would need /etc/passwd.
 USER 65532:65532
-# Health only: callers connect over the loopback interface.
-EXPOSE 8081
+# Callers over TLS, and health.
+EXPOSE 8443 8081
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/ticketd", "healthcheck"]
 ENTRYPOINT ["/ticketd"]

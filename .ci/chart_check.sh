@@ -23,6 +23,12 @@ done
 # Each of these, set on values that are good otherwise, has to be refused.
 refused=(
   replicas=2
+  policy=null
+  policy.apiVersion=policy/v2
+  "policy.callers[0].rpcs={GetSystemTickets}"
+  "policy.callers[0].rpcs={*}"
+  "policy.callers[0].tenants={*,Cust1}"
+  "policy.callers[0].deny=true"
   typo=1
   secrets.clientSecret=inline
   secrets.existingSecret=
@@ -39,6 +45,12 @@ refused=(
   "postgres.url=postgres://ticketd@db/ticketd?sslmode=require"
   postgres.maxConnections=0
   config.http.address=0.0.0.0:80
+  config.identity.issuer=https://kubernetes.default.svc.cluster.local
+  config.identity.token_review=true
+  "config.identity.issuer=x,config.identity.audience=ticketd"
+  config.identity.token_file=/tmp/token
+  "tls.existingSecret=tls,config.identity.jwks_url=http://issuer.example.com,config.identity.issuer=x,config.identity.audience=ticketd"
+  "tls.existingSecret=tls,config.identity.jwks_url=https://issuer.example.com,config.identity.issuer=x,config.identity.audience=ticketd,config.identity.token_review=true"
   http.enabled=true
   http.publicUrl=http://tickets.example.com
   http.publicUrl=https://tickets.example.com/path
@@ -46,6 +58,12 @@ refused=(
   config.tickets.capacity=0
   config.tickets.unknown=1
   grpc.port=443
+  config.server.unix_socket=/tmp/x
+  config.server.allow_unidentified_callers=true
+  config.tls.key_file=/tmp/x
+  tls.clientCertificate=never
+  tls.bundles.trustDomains.Corp=corp.pem
+  tls.bundles.dnsCa=a/b
   image.digest=latest
   "persistence.accessModes={ReadWriteMany}"
 )

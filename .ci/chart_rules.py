@@ -14,8 +14,15 @@ CHARTS_OWN = {
     "store": {
         "url", "session_url", "password_file", "ca_file", "max_connections", "tenants_directory", "sealing_key_files",
     },
-    "server": {"address", "health_address", "drain_delay", "drain_timeout"},
+    "server": {
+        "address", "unix_socket", "unix_socket_mode", "allow_unidentified_callers", "health_address", "drain_delay",
+        "drain_timeout",
+    },
+    "tls": {"certificate_file", "key_file", "client_certificate", "trust_bundles", "dns_ca_file", "crl_files"},
+    "identity": {"jwks_file", "ca_file", "token_file"},
     "http": {"address", "public_url"},
+    "audit": {"output", "path", "fsync", "hmac_key_file"},
+    "authorization": {"policy_file"},
 }
 SELECTOR = {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
 
@@ -77,7 +84,9 @@ def broken_rules(manifests: list[dict]) -> list[str]:
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     claims = {claim["metadata"]["name"] for claim in stateful_set["spec"].get("volumeClaimTemplates", [])}
     [config_map] = [manifest for manifest in manifests if manifest["kind"] == "ConfigMap"]
-    is_postgres = 'url = "postgres' in config_map["data"]["ticketd.toml"]
+    toml = config_map["data"]["ticketd.toml"]
+    is_postgres = 'url = "postgres' in toml
+    server = toml.split("[server]")[1].split("\n[")[0]
     services = [manifest for manifest in manifests if manifest["kind"] == "Service"]
     rules = {
         "one pod at most has SQLite's file": is_postgres or stateful_set["spec"]["replicas"] <= 1,
@@ -87,18 +96,28 @@ def broken_rules(manifests: list[dict]) -> list[str]:
         "no privilege escalation": security["allowPrivilegeEscalation"] is False,
         "no capabilities": security["capabilities"]["drop"] == ["ALL"],
         "the root file system is read-only": security["readOnlyRootFilesystem"] is True,
-        "no token of the Kubernetes API": pod["automountServiceAccountToken"] is False,
+        "no token of the Kubernetes API but to verify callers' by": pod["automountServiceAccountToken"] is False
+        and has_token(pod) == ('token_file = ' in config_map["data"]["ticketd.toml"]),
+        "the right to ask about tokens only for those who ask": ("token_review = true" in config_map["data"]["ticketd.toml"])
+        == any(manifest["kind"] == "ClusterRoleBinding" for manifest in manifests),
         "no secret in the environment": "env" not in container and "envFrom" not in container,
         "no mount by subPath": not any("subPath" in mount for mount in container["volumeMounts"]),
         "every mount has its volume": mounts <= {volume["name"] for volume in pod["volumes"]} | claims,
         "the selector selects the pod": selector.items() <= template["metadata"]["labels"].items(),
         "the selector holds nothing that changes": set(selector) == SELECTOR,
-        "only health and pages are reachable": {"health"} <= ports <= {"health", "http"}
+        "callers' port is reachable over TLS and only then": {"health"} <= ports <= {"grpc", "health", "http"}
+        and ("grpc" in ports) == ("certificate_file = " in toml) == ('\naddress = "' in server)
         and {port["targetPort"] for service in services for port in service["spec"]["ports"]} == ports,
         "names leave room for suffixes": len(stateful_set["metadata"]["name"]) <= 52,
         "the grace period outlasts the shutdown": pod["terminationGracePeriodSeconds"] >= 10,
     }
     return [f"broken: {rule}" for rule, holds in rules.items() if not holds]
+
+
+
+def has_token(pod: dict) -> bool:
+    sources = [source for volume in pod["volumes"] for source in volume.get("projected", {}).get("sources", [])]
+    return any("serviceAccountToken" in source for source in sources)
 
 
 main()

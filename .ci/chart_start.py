@@ -11,6 +11,7 @@ than the one ticketd binds therefore fails.
 import argparse
 import base64
 import contextlib
+import datetime
 import os
 import pathlib
 import re
@@ -22,8 +23,10 @@ import tempfile
 import time
 
 import yaml
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 CHART = pathlib.Path("helm/ticketd")
 PASSPHRASE = "a passphrase for tests"
@@ -133,17 +136,26 @@ def lay_out(root: pathlib.Path, pod: dict, container: dict, manifests: list[dict
         directory = root / mount["mountPath"].lstrip("/")
         volume = volumes.get(mount["name"], {})
         if "configMap" in volume:
-            [data] = [
+            own = [
                 manifest["data"]
                 for manifest in manifests
                 if manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"] == volume["configMap"]["name"]
             ]
-            files = {name: map_path(text, container, root).encode() for name, text in data.items()}
-            project(directory, files)
+            # Every other one is the operator's: authorities, under the names that the configuration has for them.
+            text = next(manifest["data"]["ticketd.toml"] for manifest in manifests if manifest["kind"] == "ConfigMap")
+            names = re.findall(re.escape(mount["mountPath"]) + r'/([^"]+)', text)
+            files = own[0] if own else {name: certificate(is_authority=True)[0].decode() for name in names}
+            project(directory, {name: map_path(file, container, root).encode() for name, file in files.items()})
         elif "secret" in volume:
             encrypted = any("passphrase" in item["path"] for item in volume["secret"].get("items", []))
             items = volume["secret"].get("items", [{"path": "Cust12345"}, {"path": "Cust67890"}])
-            project(directory, {item["path"]: secret(item["path"], encrypted) for item in items})
+            files = {item["path"]: secret(item["path"], encrypted) for item in items}
+            if "tls.crt" in files:
+                files["tls.crt"], files["tls.key"] = certificate(is_authority=False)
+            project(directory, files)
+        elif "projected" in volume:
+            # The kubelet's: ticketd's own token, and the root certificates of the API server, which is not there.
+            project(directory, {"token": b"a.b.c\n", "ca.crt": certificate(is_authority=True)[0]})
         else:
             directory.mkdir(parents=True)
 
@@ -162,7 +174,7 @@ def project(directory: pathlib.Path, files: dict[str, bytes]) -> None:
 def map_path(text: str, container: dict, root: pathlib.Path) -> str:
     """Puts `root` before every mount path that begins a path in `text`."""
     paths = "|".join(re.escape(mount["mountPath"]) for mount in container["volumeMounts"])
-    return re.sub(rf'(^|"|sqlite://)({paths})(?=/|"|$)', rf"\g<1>{root}\g<2>", text)
+    return re.sub(rf'(^|"|=|sqlite://)({paths})(?=/|"|$)', rf"\g<1>{root}\g<2>", text)
 
 
 def secret(name: str, encrypted: bool) -> bytes:
@@ -173,9 +185,32 @@ def secret(name: str, encrypted: bool) -> bytes:
         return private_key(encrypted)
     if name.startswith("sealing-key-"):
         return base64.b64encode(os.urandom(32)) + b"\n"
+    if name == "audit-key":
+        return b"0123456789abcdef0123456789abcdef"
     if name == "client-secret":
         return b"0123456789abcdef0123456789abcdef\n"
     return b"Application Name-8k8Q7DmBgo\n"
+
+
+def certificate(*, is_authority: bool) -> tuple[bytes, bytes]:
+    """A certificate that vouches for itself, and its key."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return made.public_bytes(pem), key.private_bytes(pem, form, none)
 
 
 def private_key(encrypted: bool) -> bytes:
