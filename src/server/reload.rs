@@ -40,12 +40,14 @@ pub(super) struct Subject {
     read: Box<dyn FnMut() -> Result<Apply, Reason> + Send>,
     /// Whether what the files mean changes with time as well: certificates begin and end to count.
     depends_on_time: bool,
-    in_use: Option<Vec<u64>>,
+    in_use: Vec<u64>,
     failed: Option<Vec<u64>>,
+    hasher: RandomState,
 }
 
 impl Subject {
     /// `read` reads the files, or says why they cannot be used; `apply` puts what was read in the place of what is there.
+    /// What the files hold now counts as in use: the start has read them.
     pub(super) fn new<T: 'static, E>(
         name: &'static str,
         files: Vec<PathBuf>,
@@ -59,7 +61,9 @@ impl Subject {
             let (new, apply) = (read()?, apply.clone());
             Ok(Box::new(move || apply(new)) as Apply)
         };
-        Self { name, files, read: Box::new(read), depends_on_time: false, in_use: None, failed: None }
+        let hasher = RandomState::new();
+        let in_use = digests(&hasher, &files);
+        Self { name, files, read: Box::new(read), depends_on_time: false, in_use, failed: None, hasher }
     }
 
     /// Has the files read with each look, changed or not.
@@ -69,15 +73,15 @@ impl Subject {
 
     /// Reads the files, and has them take effect if they are not what is in use. What a file holds between two writes
     /// may pass for whole: only what is the same before and after is put to use.
-    fn look(&mut self, hasher: &RandomState) {
+    fn look(&mut self) {
         for _ in 0..TRIES {
-            let before = digests(hasher, &self.files);
-            if self.in_use.as_ref() == Some(&before) && !self.depends_on_time {
+            let before = digests(&self.hasher, &self.files);
+            if self.in_use == before && !self.depends_on_time {
                 self.failed = None;
                 return;
             }
             let outcome = (self.read)();
-            if digests(hasher, &self.files) == before {
+            if digests(&self.hasher, &self.files) == before {
                 return self.note(before, outcome);
             }
         }
@@ -87,11 +91,10 @@ impl Subject {
         match outcome {
             Ok(apply) => {
                 apply();
-                // The first look repeats what the start has read, lest a change between the two is missed.
-                if self.in_use.as_ref().is_some_and(|in_use| *in_use != digests) {
+                if self.in_use != digests {
                     info!(subject = self.name, "files have changed and are in use");
                 }
-                (self.in_use, self.failed) = (Some(digests), None);
+                (self.in_use, self.failed) = (digests, None);
             }
             // Told once; tried again with each look, since what is wrong may not be in the files.
             Err(reason) if self.failed.as_ref() != Some(&digests) => {
@@ -107,13 +110,11 @@ impl Subject {
 /// `ConfigMap` is swapped as a whole, which a watch on a file would see once and never again: the directories are watched.
 pub(super) async fn follow(mut subjects: Vec<Subject>, clock: Arc<dyn Clock>) {
     let mounts = Mounts::watch(subjects.iter().flat_map(|subject| &subject.files));
-    let hasher = RandomState::new();
     loop {
-        let hasher = hasher.clone();
         // A mounted file that hangs must not hold the thread.
         let looked = tokio::task::spawn_blocking(move || {
             for subject in &mut subjects {
-                subject.look(&hasher);
+                subject.look();
             }
             subjects
         });

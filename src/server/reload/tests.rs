@@ -61,12 +61,10 @@ fn pair(mount: &Mount) -> (Subject, Receiver<String>) {
 fn what_cannot_be_used_leaves_what_is_there() {
     let mut mount = Mount::new(&[("one", "a"), ("other", "a")]);
     let (mut subject, in_use) = pair(&mount);
-    let hasher = RandomState::new();
     let mut look = || {
-        subject.look(&hasher);
+        subject.look();
         in_use.try_iter().collect::<Vec<_>>()
     };
-    assert_eq!(look(), ["a"], "what the start has read is read once more");
     assert!(look().is_empty(), "what is in use is not put there again");
     for bad in [
         &[("one", "b"), ("other", "c")][..],
@@ -90,7 +88,7 @@ fn a_file_that_changes_while_it_is_read_is_read_again() {
     let file = mount.file("one");
     let (sender, in_use) = channel();
     // After each reading another content is written; the last is what is in use already.
-    let mut next = vec!["a", "half", "c", "b"];
+    let mut next = vec!["a", "half", "b"];
     let of_read = file.clone();
     let read = move || {
         let content = fs::read_to_string(&of_read)?;
@@ -100,8 +98,9 @@ fn a_file_that_changes_while_it_is_read_is_read_again() {
         Ok::<_, io::Error>(content)
     };
     let mut subject = Subject::new("moving", vec![file.clone()], read, move |content| sender.send(content).unwrap());
-    subject.look(&RandomState::new());
-    assert_eq!(in_use.try_iter().collect::<Vec<_>>(), ["a"], "only what stayed is put to use");
+    fs::write(&file, "torn").unwrap();
+    subject.look();
+    assert_eq!(in_use.try_iter().count(), 0, "nothing that did not stay is put to use");
     assert_eq!(fs::read_to_string(file).unwrap(), "a");
 }
 
@@ -112,7 +111,6 @@ fn a_swapped_mount_is_noticed_within_two_seconds() {
     let (subject, in_use) = pair(&mount);
     runtime.spawn(follow(vec![subject], Arc::new(SystemClock)));
     let patience = Duration::from_secs(20);
-    assert_eq!(in_use.recv_timeout(patience).unwrap(), "0");
     for version in 1..=3 {
         let content = version.to_string();
         let swapped = SystemClock.elapsed();
@@ -149,7 +147,9 @@ fn without_being_told_files_are_looked_at_twice_a_minute() {
         }
         seen
     };
-    assert_eq!(next(), None);
+    while clock.sleepers() == 0 {
+        std::thread::yield_now();
+    }
     fs::create_dir(&place).unwrap();
     fs::write(&file, "there").unwrap();
     clock.advance(LOOK_INTERVAL);
