@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 pub use self::event::{Decision, Event, Issued, Kind};
 use self::event::{Stamp, Sum};
@@ -36,14 +35,13 @@ use self::writer::Writer;
 use crate::clock::Clock;
 use crate::crypto::{AuditKey, AuditKeyError, RandomnessError, random_token};
 use crate::identifiers::{ClientSecret, Environment};
+use crate::regular_file;
 
 /// The reason of answers that are withheld because their event cannot be written.
 pub const AUDIT_UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
 
-/// How often the key file is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Longer ones are no keys.
-const MAX_KEY_FILE: u64 = 8 * 1024;
+const MAX_KEY_FILE: usize = 8 * 1024;
 
 /// Where and how events are written.
 #[derive(Clone, Debug)]
@@ -297,25 +295,15 @@ impl Audit {
         }
     }
 
-    /// Uses the key file's key as it changes. A file that cannot be used changes nothing.
-    pub async fn watch_key(self) {
-        let Some((inner, path)) =
-            self.0.as_ref().and_then(|inner| Some((inner, inner.settings.hmac_key_file.clone()?)))
-        else {
-            return std::future::pending().await;
-        };
-        let mut failing = false;
-        loop {
-            inner.clock.sleep(LOOK_INTERVAL).await;
-            let path = path.clone();
-            // A mounted file that hangs must not hold the thread.
-            let Ok(outcome) = tokio::task::spawn_blocking(move || read_key(&path)).await else { continue };
-            match &outcome {
-                Err(error) if !failing => tracing::error!(%error, cause = ?error, "the audit key stays as it is"),
-                Ok(key) => inner.replace_key(key),
-                Err(_) => {}
-            }
-            failing = outcome.is_err();
+    /// Where its key is, if that has a file of its own.
+    pub fn key_file(&self) -> Option<&Path> {
+        self.0.as_ref()?.settings.hmac_key_file.as_deref()
+    }
+
+    /// Names credentials by another key from now on.
+    pub fn replace_key(&self, key: &AuditKey) {
+        if let Some(inner) = &self.0 {
+            inner.replace_key(key);
         }
     }
 
@@ -381,20 +369,11 @@ impl Ids {
     }
 }
 
-fn read_key(path: &Path) -> Result<AuditKey, AuditError> {
+/// Reads a key file. It may block.
+pub fn read_key(path: &Path) -> Result<AuditKey, AuditError> {
     let failed = |source| AuditError::KeyFile { path: path.to_owned(), source };
-    let content = content(path).map_err(|error| failed(KeyFileProblem::Unreadable(error)))?;
-    AuditKey::read(&content).map_err(|error| failed(KeyFileProblem::Content(error)))
-}
-
-fn content(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Looked at before it is opened: opening a pipe would wait for its writer.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_KEY_FILE).unwrap_or_default()));
-    io::Read::read_to_end(&mut io::Read::take(std::fs::File::open(path)?, MAX_KEY_FILE), &mut content)?;
-    Ok(content)
+    let content = regular_file::read(path, MAX_KEY_FILE).map_err(|error| failed(KeyFileProblem::Unreadable(error)))?;
+    AuditKey::read(&content.bytes).map_err(|error| failed(KeyFileProblem::Content(error)))
 }
 
 fn shown(output: &Output) -> String {

@@ -256,7 +256,6 @@ impl Server {
         let superoffice = SuperOffice::new(superoffice, Arc::clone(&clock), Arc::clone(&random))?;
         let superoffice = Arc::new(superoffice.with_room_for(tickets.capacity));
         let use_cases = UseCases::new(&tickets, &superoffice, &store, &application, &audit, &process)?;
-        tasks.spawn("watch over the audit key", audit.clone().watch_key());
         use_cases.spawn(&mut tasks, &store);
 
         let authorization::Settings { policy_file, policy } = authorization;
@@ -265,6 +264,7 @@ impl Server {
             source.map(|source| application.follow(source)),
             entrances.follow(&settings, &clock),
             policy_file.map(|file| reload::policy(policy.clone(), file)),
+            reload::audit_key(&audit),
         ];
         let following = reload::follow(followed.into_iter().flatten().collect(), Arc::clone(&clock));
         tasks.spawn("watch over changed files", following);

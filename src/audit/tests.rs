@@ -289,38 +289,6 @@ async fn a_flood_at_the_door_is_counted() {
     assert!(told <= 1_000, "{told}");
 }
 
-#[tokio::test]
-async fn the_key_is_the_files_as_soon_as_it_changes() {
-    let place = Place::new();
-    let key_file = place.directory.path().join("key");
-    let clock = crate::clock::ManualClock::new(Timestamp::UNIX_EPOCH);
-    fs::write(&key_file, "gC9rS3dKxg1Yv8xEkVxTV0y1zPqVn5mU0sPq2nQd7Ys=\n").unwrap();
-    let settings = Settings { hmac_key_file: Some(key_file.clone()), ..place.settings() };
-    let secret = ClientSecret::new("secret");
-    let audit = Audit::open(&settings, Environment::Sod, &secret, Arc::new(clock.clone())).await.unwrap();
-    let issued = || audit.issued("7T:ticket", Timestamp::UNIX_EPOCH, "cache").unwrap();
-    let first = issued();
-    assert_ne!(first.key, AuditKey::of_client(&secret).id());
-    let watching = tokio::spawn(audit.clone().watch_key());
-    for content in ["short", "0yqTx6rJ2VYhQdD4bqk3cW5eFv1nGm8uLs7pRt9wXz2="] {
-        assert_eq!(issued().key, first.key);
-        fs::write(&key_file, content).unwrap();
-        let looked = async {
-            while clock.sleepers() == 0 {
-                tokio::task::yield_now().await;
-            }
-            clock.advance(LOOK_INTERVAL);
-            while clock.sleepers() == 0 {
-                SystemClock.sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), looked).await.unwrap();
-    }
-    let second = issued();
-    assert!(second.key != first.key && second.name != first.name);
-    watching.abort();
-}
-
 #[test]
 fn stdout_is_where_events_go_unless_something_else_is_said() {
     assert_eq!(Settings::default().output, Output::Stdout);

@@ -18,7 +18,7 @@ pub(super) struct Reader {
     known: BTreeMap<&'static str, BTreeSet<&'static str>>,
     mistakes: Vec<Mistake>,
     warnings: Vec<Warning>,
-    secret_files: Vec<PathBuf>,
+    secret_files: Vec<(&'static str, PathBuf)>,
 }
 
 #[derive(Debug)]
@@ -112,9 +112,9 @@ impl Reader {
         self.mistakes
     }
 
-    /// The files with secrets that were asked for.
-    pub(super) fn into_files(self) -> Vec<PathBuf> {
-        self.secret_files
+    /// The files with secrets that a section asked for.
+    pub(super) fn secret_files(&self, section: &str) -> Vec<PathBuf> {
+        self.secret_files.iter().filter(|(of, _)| *of == section).map(|(_, file)| file.clone()).collect()
     }
 
     fn unknown(&self, section: &str, key: &str) -> Problem {
@@ -191,7 +191,7 @@ impl Section<'_> {
 
     /// Notes that a secret is read from there.
     pub(super) fn reads(&mut self, path: &Path) {
-        self.reader.secret_files.push(path.to_owned());
+        self.reader.secret_files.push((self.name, path.to_owned()));
     }
 
     /// Records a mistake that the value's type does not show.

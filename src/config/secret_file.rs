@@ -1,12 +1,11 @@
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::reader::{Checked, Section};
 use super::{Problem, ShownPath};
+use crate::regular_file::{self, Content};
 
 /// The longest secret: several times the largest signing key.
 const MAX_BYTES: usize = 64 * 1024;
@@ -36,18 +35,7 @@ pub(super) fn check_mode(section: &mut Section<'_>, key: &'static str, path: &Pa
 }
 
 fn content(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
-    // Looked at before it is opened: opening a pipe would wait for its writer.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode();
-    // As large as it can get from the start: a buffer that grows leaves copies behind that nobody wipes.
-    let mut secret = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut secret)?;
-    if secret.len() > MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 KiB"));
-    }
+    let Content { bytes: mut secret, mode } = regular_file::read(path, MAX_BYTES)?;
     while secret.pop_if(|byte| matches!(byte, b'\r' | b'\n')).is_some() {}
     Ok((secret, mode))
 }

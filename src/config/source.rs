@@ -13,6 +13,8 @@ use crate::identifiers::ClientSecret;
 pub struct Source {
     text: String,
     environment: Vec<(OsString, OsString)>,
+    /// Where the client secret and the signing keys are.
+    application_files: Vec<PathBuf>,
 }
 
 /// What the application proves itself with.
@@ -27,12 +29,17 @@ pub struct Application {
 impl Source {
     pub(super) fn new(text: &str, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let ours = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with(super::reader::VARIABLE_PREFIX));
-        Self { text: text.to_owned(), environment: environment.into_iter().filter(|(name, _)| ours(name)).collect() }
+        Self {
+            text: text.to_owned(),
+            environment: environment.into_iter().filter(|(name, _)| ours(name)).collect(),
+            application_files: Vec::new(),
+        }
     }
 
-    pub(super) fn read(self) -> Result<Loaded, ConfigError> {
+    pub(super) fn read(mut self) -> Result<Loaded, ConfigError> {
         let mut reader = self.reader()?;
         let config = super::assemble(&mut reader);
+        self.application_files = reader.secret_files(superoffice::SECTION);
         let (mistakes, warnings) = reader.finish();
         match config {
             Ok(config) if mistakes.is_empty() => {
@@ -53,13 +60,8 @@ impl Source {
     }
 
     /// The files that hold them.
-    pub fn application_files(&self) -> Vec<PathBuf> {
-        let files = self.reader().map(|mut reader| {
-            // What is wrong with their content is not asked here.
-            let _read = superoffice::read(&mut reader);
-            reader.into_files()
-        });
-        files.unwrap_or_default()
+    pub fn application_files(&self) -> &[PathBuf] {
+        &self.application_files
     }
 
     fn reader(&self) -> Result<Reader, ConfigError> {

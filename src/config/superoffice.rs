@@ -11,13 +11,15 @@ use crate::crypto::{self, PrivateKey};
 use crate::identifiers::{ApplicationId, ClientSecret};
 use crate::superoffice::{ClientAuthentication, Development, ExchangeTransport, Settings};
 
+/// What the section is called.
+pub(super) const SECTION: &str = "superoffice";
 const MAX_SIGNING_KEYS: usize = 16;
 const MAX_REDIRECT_URIS: usize = 16;
 const MAX_REDIRECT_URI_LENGTH: usize = 2_048;
 
 /// The application: who it is, what it signs with, and how it speaks to SuperOffice.
 pub(super) fn read(reader: &mut Reader) -> Checked<(Settings, Vec<PrivateKey>)> {
-    let mut section = reader.section("superoffice");
+    let mut section = reader.section(SECTION);
     let environment = section.required("environment", parsed("\"sod\", \"qaonline\" or \"online\""));
     let client_id =
         section.required("client_id", text("the application's client id: letters, digits, - and _", client_id));

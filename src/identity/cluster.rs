@@ -10,6 +10,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::regular_file;
 
 /// For the whole of a request: files, connection, answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,7 +19,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A key set and the answer to a review have a few KiB.
 const MAX_BODY: usize = 64 * 1024;
 /// A file of root certificates, and our own token.
-const MAX_FILE: u64 = 1024 * 1024;
+const MAX_FILE: usize = 1024 * 1024;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Why no client can be built.
@@ -191,13 +192,12 @@ async fn bearer(file: &Path) -> Result<HeaderValue, ClusterError> {
 
 /// A small file, as it is now.
 pub(super) async fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, ClusterError> {
-    use tokio::io::AsyncReadExt;
-
+    let path = file.to_owned();
+    // A mounted file that hangs must not hold the thread.
+    let read = tokio::task::spawn_blocking(move || regular_file::read(&path, MAX_FILE)).await;
+    let content = read.unwrap_or_else(|crash| Err(std::io::Error::other(crash)));
     let failed = |cause: std::io::Error| ClusterError::File { file: file.to_owned(), cause: cause.to_string() };
-    let mut content = Zeroizing::default();
-    let opened = tokio::fs::File::open(file).await.map_err(failed)?;
-    opened.take(MAX_FILE).read_to_end(&mut content).await.map_err(failed)?;
-    Ok(content)
+    Ok(content.map_err(failed)?.bytes)
 }
 
 /// Reads a body as it comes, and no more of it than is allowed.

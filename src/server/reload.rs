@@ -1,13 +1,12 @@
 mod application;
+mod audit_key;
 mod certificates;
 mod mounts;
 mod policy;
 
 use std::collections::hash_map::RandomState;
 use std::error::Error;
-use std::fs::File;
-use std::hash::{BuildHasher, Hash, Hasher};
-use std::io::{self, Read};
+use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +14,12 @@ use std::time::Duration;
 use tracing::{error, info};
 
 pub(super) use self::application::ApplicationInUse;
+pub(super) use self::audit_key::audit_key;
 pub(super) use self::certificates::certificates;
 use self::mounts::Mounts;
 pub(super) use self::policy::policy;
 use crate::clock::Clock;
+use crate::regular_file;
 
 /// How often the files are read without being told that they changed: not every file system tells.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -27,7 +28,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// How often one look tries again because a file changed while it was read.
 const TRIES: usize = 5;
 /// What is read of a file to tell whether it changed: more than any of them may have.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 type Reason = Box<dyn Error + Send + Sync>;
 /// Puts what was read in the place of what is there.
@@ -136,26 +137,9 @@ fn digests(hasher: &RandomState, files: &[PathBuf]) -> Vec<u64> {
 }
 
 fn digest(hasher: &RandomState, file: &Path) -> u64 {
-    let mut digest = hasher.build_hasher();
-    match hash_content(file, &mut digest) {
-        Ok(()) => {}
-        Err(error) => error.kind().hash(&mut digest),
-    }
-    digest.finish()
-}
-
-fn hash_content(file: &Path, digest: &mut impl Hasher) -> io::Result<()> {
-    // Looked at before it is opened: opening a pipe would wait for its writer.
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut content = zeroize::Zeroizing::new([0; 4096]);
-    let mut file = File::open(file)?.take(MAX_BYTES);
-    loop {
-        match file.read(&mut content[..])? {
-            0 => return Ok(()),
-            length => digest.write(content.get(..length).unwrap_or_default()),
-        }
+    match regular_file::read(file, MAX_BYTES) {
+        Ok(content) => hasher.hash_one(&*content.bytes),
+        Err(error) => hasher.hash_one(error.kind()),
     }
 }
 

@@ -1,16 +1,14 @@
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-use zeroize::Zeroizing;
 
 use super::engine::Engine;
 use super::sealer::{self, Sealer};
 use super::{StoreError, reseal};
 use crate::clock::Clock;
 use crate::crypto::{KeyRing, SealingKey, SealingKeyError};
+use crate::regular_file;
 
 /// Several times the longest key file.
 const MAX_FILE_BYTES: usize = 4096;
@@ -62,18 +60,9 @@ async fn reload(files: &[PathBuf], sealer: &Sealer, engine: &dyn Engine) -> Resu
 
 fn read_file(path: &Path) -> Result<SealingKey, StoreError> {
     let failed = |source| StoreError::SealingKeyFile { path: path.to_owned(), source };
-    let content = content(path).map_err(|error| failed(KeyFileProblem::Unreadable(error)))?;
-    SealingKey::read(&content).map_err(|error| failed(KeyFileProblem::Content(error)))
-}
-
-fn content(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Looked at before it is opened: opening a pipe would wait for its writer.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let mut content = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES));
-    File::open(path)?.take(MAX_FILE_BYTES as u64).read_to_end(&mut content)?;
-    Ok(content)
+    let content =
+        regular_file::read(path, MAX_FILE_BYTES).map_err(|error| failed(KeyFileProblem::Unreadable(error)))?;
+    SealingKey::read(&content.bytes).map_err(|error| failed(KeyFileProblem::Content(error)))
 }
 
 /// Why a file gives no sealing key.

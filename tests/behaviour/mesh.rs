@@ -1,11 +1,9 @@
 //! A server that knows its callers by their certificates, and callers with one each.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
-};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
@@ -27,6 +25,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
+use crate::pki::{self, Authority, Identity};
 use crate::world::{CALLBACK, World, within};
 
 /// The trust domain of all callers.
@@ -36,8 +35,7 @@ pub(crate) struct Mesh {
     pub(crate) world: World,
     pub(crate) clock: ManualClock,
     server: Server,
-    authority: Issuer<'static, KeyPair>,
-    root: CertificateDer<'static>,
+    corp: Authority,
     _directory: TempDir,
 }
 
@@ -50,26 +48,18 @@ impl Mesh {
     pub(crate) async fn under(policy: &str) -> Self {
         let world = World::start().await;
         let directory = tempfile::tempdir().unwrap();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = authority.self_signed(&key).unwrap();
-        let authority = Issuer::new(authority, key);
-        let own = KeyPair::generate().unwrap();
-        let name = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let file = |name: &str, content: String| -> PathBuf {
-            let path = directory.path().join(name);
-            std::fs::write(&path, content).unwrap();
-            path
-        };
+        let corp = Authority::root(DOMAIN);
+        let (certificate_file, key_file) = corp.issue(&pki::server(&["localhost"])).write(directory.path(), "tls");
+        let bundle = directory.path().join("bundle.pem");
+        std::fs::write(&bundle, corp.pem()).unwrap();
         let mut config = world.config();
         config.store.url = format!("sqlite://{}", directory.path().join("ticketd.db").display());
         config.server.allow_unidentified_callers = false;
         config.server.tls = Some(TlsSettings {
-            certificate_file: file("tls.crt", name.signed_by(&own, &authority).unwrap().pem()),
-            key_file: file("tls.key", own.serialize_pem()),
+            certificate_file,
+            key_file,
             client_certificate: ClientCertificate::Required,
-            trust_bundles: [(DOMAIN.to_owned(), file("bundle.pem", certificate.pem()))].into(),
+            trust_bundles: [(DOMAIN.to_owned(), bundle)].into(),
             dns_ca_file: None,
             crl_files: Vec::new(),
         });
@@ -77,35 +67,13 @@ impl Mesh {
         let clock = world.clock.clone();
         let process = Process { clock: Arc::new(clock.clone()), random: Arc::new(SeededRandom::new(7)) };
         let server = Server::bind_with(config, process).await.unwrap();
-        Self { world, clock, server, authority, root: certificate.der().clone(), _directory: directory }
+        Self { world, clock, server, corp, _directory: directory }
     }
 
     /// The caller `spiffe://corp/<name>`.
     pub(crate) fn member(&self, name: &str) -> Member {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.subject_alt_names = vec![SanType::URI(format!("spiffe://{DOMAIN}/{name}").try_into().unwrap())];
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.authority).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(self.root.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = config.with_root_certificates(roots);
-        let mut config = config.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let (tls, address) = (TlsConnector::from(Arc::new(config)), self.server.addresses().grpc.unwrap());
-        Member(Endpoint::from_static("http://localhost").connect_with_connector_lazy(service_fn(move |_| {
-            let tls = tls.clone();
-            async move {
-                let socket = TcpStream::connect(address).await?;
-                socket.set_nodelay(true)?;
-                let stream = tls.connect(ServerName::try_from("localhost").unwrap(), socket).await?;
-                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-            }
-        })))
+        let identity = self.corp.issue(&pki::client([pki::uri(&format!("spiffe://{DOMAIN}/{name}"))]));
+        Member(channel(connector(&self.corp, &identity), self.server.addresses().grpc.unwrap()))
     }
 
     /// Makes the tenant known to the sandbox, and has `admin` register it.
@@ -115,6 +83,32 @@ impl Mesh {
             PutTenantRequest { context_identifier: tenant.to_owned(), system_user_token, accept_serial: false };
         within(admin.tenants().put_tenant(request)).await.unwrap();
     }
+}
+
+/// Shakes hands as `identity`, with servers that `authority` vouches for.
+pub(crate) fn connector(authority: &Authority, identity: &Identity) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+    let chain = CertificateDer::pem_slice_iter(identity.chain.as_bytes()).collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+/// A connection over TLS, made when it is needed and again when it is lost.
+pub(crate) fn channel(tls: TlsConnector, address: SocketAddr) -> Channel {
+    Endpoint::from_static("http://localhost").connect_with_connector_lazy(service_fn(move |_| {
+        let tls = tls.clone();
+        async move {
+            let socket = TcpStream::connect(address).await?;
+            socket.set_nodelay(true)?;
+            let stream = tls.connect(ServerName::try_from("localhost").unwrap(), socket).await?;
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+        }
+    }))
 }
 
 impl Member {

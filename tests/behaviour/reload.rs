@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
 use ticketd::clock::{Clock, ManualClock};
 use ticketd::config::Config;
@@ -20,10 +19,10 @@ use ticketd::random::SeededRandom;
 use ticketd::server::{Process, Server};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tonic::transport::{Channel, Endpoint};
-use tower::service_fn;
+use tonic::transport::Channel;
 
-use crate::pki::{self, Authority};
+use crate::mesh::{channel, connector};
+use crate::pki::{self, Authority, Identity};
 use crate::world::{TENANT, World, within};
 
 /// Many times what a reload waits for other files to settle, and far less than the half minute after which files are
@@ -77,8 +76,7 @@ struct Rig {
     server: Server,
     mount: Mount,
     corp: Authority,
-    /// Its certificate and key.
-    caller: (PathBuf, PathBuf),
+    caller: Identity,
     _directory: TempDir,
 }
 
@@ -108,7 +106,7 @@ impl Rig {
         let clock = world.clock.clone();
         let process = Process { clock: Arc::new(clock.clone()), random: Arc::new(SeededRandom::new(7)) };
         let server = Server::bind_with(config, process).await.unwrap();
-        let caller = corp.issue(&pki::client([pki::uri("spiffe://corp/sync")])).write(directory.path(), "sync");
+        let caller = corp.issue(&pki::client([pki::uri("spiffe://corp/sync")]));
         Self { world, clock, server, mount, corp, caller, _directory: directory }
     }
 
@@ -128,15 +126,7 @@ impl Rig {
     }
 
     fn caller(&self) -> Caller {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.corp.pem().as_bytes()).unwrap()).unwrap();
-        let chain = CertificateDer::pem_file_iter(&self.caller.0).unwrap().collect::<Result<_, _>>().unwrap();
-        let key = PrivateKeyDer::from_pem_file(&self.caller.1).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut config = config.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Caller { tls: TlsConnector::from(Arc::new(config)), address: self.server.addresses().grpc.unwrap() }
+        Caller { tls: connector(&self.corp, &self.caller), address: self.server.addresses().grpc.unwrap() }
     }
 
     /// Moves time until `is_so`, which it has to be long before files are looked at unasked. Answers how long it took.
@@ -191,15 +181,7 @@ impl Caller {
     }
 
     fn channel(&self) -> Channel {
-        let (tls, address) = (self.tls.clone(), self.address);
-        Endpoint::from_static("http://localhost").connect_with_connector_lazy(service_fn(move |_| {
-            let tls = tls.clone();
-            async move {
-                let socket = TcpStream::connect(address).await?;
-                let stream = tls.connect(ServerName::try_from("localhost").unwrap(), socket).await?;
-                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-            }
-        }))
+        channel(self.tls.clone(), self.address)
     }
 }
 

@@ -22,7 +22,7 @@ impl ApplicationInUse {
 
     /// Has it follow its files.
     pub(in crate::server) fn follow(self, source: Source) -> Subject {
-        let files = source.application_files();
+        let files = source.application_files().to_vec();
         Subject::new(
             "client secret and signing keys",
             files,

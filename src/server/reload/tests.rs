@@ -1,11 +1,15 @@
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::sync::mpsc::{Receiver, channel};
 
 use tempfile::TempDir;
 
 use super::*;
+use crate::audit::{self, Audit, Output};
 use crate::clock::{ManualClock, SystemClock};
+use crate::crypto::AuditKey;
+use crate::identifiers::{ClientSecret, Environment};
 
 /// A directory as the kubelet mounts a Secret: names that lead through `..data` into one version of all files.
 struct Mount {
@@ -154,4 +158,26 @@ fn without_being_told_files_are_looked_at_twice_a_minute() {
     fs::write(&file, "there").unwrap();
     clock.advance(LOOK_INTERVAL);
     assert_eq!(next().as_deref(), Some("there"));
+}
+
+#[tokio::test]
+async fn the_audits_key_is_the_files_as_soon_as_it_changes() {
+    let directory = TempDir::new().unwrap();
+    let key_file = directory.path().join("key");
+    fs::write(&key_file, "gC9rS3dKxg1Yv8xEkVxTV0y1zPqVn5mU0sPq2nQd7Ys=\n").unwrap();
+    let output = Output::File(directory.path().join("audit"));
+    let settings = audit::Settings { output, hmac_key_file: Some(key_file.clone()), ..audit::Settings::default() };
+    let secret = ClientSecret::new("secret");
+    let audit = Audit::open(&settings, Environment::Sod, &secret, Arc::new(SystemClock)).await.unwrap();
+    let issued = || audit.issued("7T:ticket", jiff::Timestamp::UNIX_EPOCH, "cache").unwrap();
+    let first = issued();
+    assert_ne!(first.key, AuditKey::of_client(&secret).id());
+    let mut subject = audit_key(&audit).unwrap();
+    for content in ["short", "0yqTx6rJ2VYhQdD4bqk3cW5eFv1nGm8uLs7pRt9wXz2="] {
+        assert_eq!(issued().key, first.key);
+        fs::write(&key_file, content).unwrap();
+        subject.look();
+    }
+    let second = issued();
+    assert!(second.key != first.key && second.name != first.name);
 }

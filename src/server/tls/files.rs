@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
+
+use crate::regular_file;
 
 /// Far beyond the longest bundle or revocation list.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -23,19 +24,7 @@ impl Files {
     /// All of a file.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
         let path = self.resolve(path)?;
-        let metadata = path.metadata()?;
-        // Looked at before it is opened: opening a pipe would wait for its writer.
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-        }
-        // As large as it gets from the start: a buffer that grows leaves copies behind that nobody wipes.
-        let size = usize::try_from(metadata.len()).unwrap_or(MAX_BYTES).min(MAX_BYTES);
-        let mut content = Zeroizing::new(Vec::with_capacity(size + 1));
-        File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut content)?;
-        if content.len() > MAX_BYTES {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 4 MiB"));
-        }
-        Ok(content)
+        Ok(regular_file::read(&path, MAX_BYTES)?.bytes)
     }
 
     fn resolve(&mut self, path: &Path) -> io::Result<PathBuf> {
