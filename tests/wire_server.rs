@@ -402,6 +402,7 @@ fn config() -> (Config, TempDir) {
         identity: None,
         authorization: authorization::Settings::development(),
         http: None,
+        admin: None,
         audit: audit::Settings { output: audit::Output::Off, ..Default::default() },
         telemetry: telemetry::Settings::default(),
         source: None,
