@@ -110,6 +110,10 @@ ports:
   {{- end }}
   - name: health
     containerPort: {{ .Values.health.port }}
+  {{- if .Values.admin.enabled }}
+  - name: metrics
+    containerPort: {{ .Values.admin.port }}
+  {{- end }}
   {{- if .Values.http.enabled }}
   - name: http
     containerPort: {{ .Values.http.port }}
