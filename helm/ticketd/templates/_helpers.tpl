@@ -123,3 +123,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- toYaml $security -}}
 {{- end -}}
+
+{{/* Whether an object of a kind that the cluster may not have is made: a list of the context, the mode and the kind. */}}
+{{- define "ticketd.renders" -}}
+{{- $known := (first .).Capabilities.APIVersions.Has (last .) -}}
+{{- $mode := index . 1 -}}
+{{- if and (eq $mode "failIfMissing") (not $known) -}}
+{{- fail (printf "the cluster has no %s: install its operator, or set renderMode" (last .)) -}}
+{{- end -}}
+{{- if or $known (eq $mode "alwaysRender") -}}
+true
+{{- end -}}
+{{- end -}}
