@@ -1,12 +1,11 @@
 """What the chart makes of values: a table. Each group renders one set of values; each assertion has a name, what to look
 at, and what has to be there."""
 
-import json
 import re
 import tomllib
 
 import yaml
-from chart_helm import Rendering
+from chart_helm import Helm, Rendering, value_set, with_values
 
 
 def toml(rendering: Rendering) -> dict:
@@ -378,7 +377,7 @@ NOTES = [
 ]
 
 
-def failures(helm, value_set, with_values) -> tuple[int, list[str]]:
+def failures(helm: Helm) -> tuple[int, list[str]]:
     """How many assertions there are, and which of them do not hold."""
     groups = [{"values": with_values(value_set(base), changes), "options": options} for base, changes, options, _ in GROUPS]
     notes = [{"values": with_values(value_set(base), changes), "options": {"notes": True}} for base, changes, *_ in NOTES]
@@ -398,7 +397,7 @@ def failures(helm, value_set, with_values) -> tuple[int, list[str]]:
             if (seen == usual) if wanted == "not as in minimal" else (seen != wanted):
                 found.append(f"{base}: {name}: {seen!r} instead of {wanted!r}")
     for (base, _, pattern, there), one in zip(NOTES, notes):
-        text = helm.rendered(json.dumps(one["values"], sort_keys=True), notes=True).split("\nNOTES:\n")[1]
+        text = helm.text(one["values"], notes=True).split("\nNOTES:\n")[1]
         if bool(re.search(pattern, text)) != there:
             found.append(f"{base}: NOTES.txt {'does not say' if there else 'says'} {pattern!r}")
     return count, found

@@ -78,30 +78,31 @@ class Rendering:
 
 
 class Helm:
-    """One version of Helm. What it rendered once it does not render again."""
+    """One version of Helm. What it said of some values it is not asked again."""
 
     def __init__(self, binary: str) -> None:
         self.binary = binary
-        self.rendered = functools.cache(self._rendered)
+        self.outcome = functools.cache(self._outcome)
 
     def render(self, values: dict, **options: object) -> Rendering:
-        return Rendering(self.rendered(json.dumps(values, sort_keys=True), **options))
+        return Rendering(self.text(values, **options))
 
-    def render_all(self, sets: list[dict]) -> None:
-        """Renders them side by side, for `render` to find. What is refused is refused again there."""
+    def text(self, values: dict, **options: object) -> str:
+        outcome = self.outcome(json.dumps(values, sort_keys=True), **options)
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
+
+    def render_all(self, cases: list[dict]) -> None:
+        """Renders them side by side, for `render` to find."""
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(self._quietly, sets))
+            for case in cases:
+                pool.submit(self.outcome, json.dumps(case["values"], sort_keys=True), **case["options"])
 
-    def _quietly(self, case: dict) -> None:
-        try:
-            self.rendered(json.dumps(case["values"], sort_keys=True), **case.get("options", {}))
-        except Refused:
-            pass
-
-    def _rendered(
+    def _outcome(
         self, values: str, *, release: str = "release", namespace: str = "crm", kubernetes: str = "1.35.0",
         operators: bool = False, apis: tuple[str, ...] = (), notes: bool = False, chart: str = str(CHART),
-    ) -> str:
+    ) -> str | Refused:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             file.write(values)
             file.flush()
@@ -110,9 +111,7 @@ class Helm:
             for api in (*apis, *(OPERATORS if operators else ())):
                 command += ["--api-versions", api]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise Refused(done.stderr)
-        return done.stdout
+        return Refused(done.stderr) if done.returncode else done.stdout
 
     def run(self, *arguments: object) -> str:
         done = subprocess.run([self.binary, *map(str, arguments)], capture_output=True, text=True, check=False)

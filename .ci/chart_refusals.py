@@ -1,6 +1,6 @@
 """Values that have to be refused, and by which words: who refuses for another reason has not been tested."""
 
-from chart_helm import Refused
+from chart_helm import Helm, Refused, value_set, with_values
 
 TLS = {"tls.existingSecret": "serving"}
 PG = {"postgres.url": "postgres://ticketd@db/ticketd"}
@@ -113,13 +113,13 @@ REFUSED = [
 ]
 
 
-def taken(helm, value_set, with_values) -> list[str]:
+def taken(helm: Helm, refused: list[tuple]) -> list[str]:
     """Those that were not refused, or not for the reason that they should be."""
     minimal = value_set("minimal")
-    cases = []
-    for changes, words, *options in REFUSED:
-        # What is a whole section here takes the place of minimal.yaml's.
-        cases.append({"values": with_values(minimal, changes), "options": options[0] if options else {}, "words": words, "changes": changes})
+    cases = [
+        {"values": with_values(minimal, changes), "options": options[0] if options else {}, "words": words, "changes": changes}
+        for changes, words, *options in refused
+    ]
     helm.render_all(cases)
     found = []
     for case in cases:
