@@ -107,6 +107,7 @@ REFUSED = [
     ({"metrics.monitor": {"enabled": True, "renderMode": "failIfMissing"}}, "the cluster has no monitoring.coreos.com/v1/PodMonitor"),
     ({"networkPolicy.nodes": ["10.0.0.1"]}, "nodes"),
     ({"networkPolicy.flavor": "calico"}, "flavor"),
+    ({"networkPolicy.internet": []}, "internet"),
     ({"fullnameOverride": "1st"}, "cannot be a Service's name"),
     ({"shutdown.preStopSleepSeconds": 5}, "takes Kubernetes 1.30", {"kubernetes": "1.29.0"}),
     ({}, "which is incompatible with Kubernetes v1.26.0", {"kubernetes": "1.26.0"}),
