@@ -31,7 +31,7 @@ mod wire_tests;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -249,8 +249,15 @@ impl Server {
         let probes = answers(Routes::new(health.for_kubelets()));
         let probes = connections(probes, None, Audit::off(), lifetime(probe_age, stop.phases()));
         let caps = Caps::new(&settings);
-        let admin = admin::router(Admin { readiness: health.readiness() }, Arc::clone(&clock));
-        observers.serve(&caps, probes, admin, &mut tasks);
+        let overviews = Arc::new(OnceLock::new());
+        let admin = Admin {
+            readiness: health.readiness(),
+            replica: observers::replica(superoffice.environment, &store),
+            certificates: entrances.certificates(),
+            overviews: Arc::clone(&overviews),
+            reason: grpc::ticket_reason,
+        };
+        observers.serve(&caps, probes, admin::router(admin, Arc::clone(&clock)), &mut tasks);
 
         let store = opening::open_store(&store, &clock, &*random).await?;
         let (environment, client_secret) = (superoffice.environment, superoffice.client_secret.get());
@@ -260,6 +267,7 @@ impl Server {
         let superoffice = Arc::new(superoffice.with_room_for(tickets.capacity));
         let use_cases = UseCases::new(&tickets, &superoffice, &store, &application, &audit, &process)?;
         use_cases.spawn(&mut tasks, &store);
+        overviews.get_or_init(|| use_cases.overviews(&store, &superoffice));
 
         let authorization::Settings { policy_file, policy } = authorization;
         let policy = PolicyInForce::new(policy);
