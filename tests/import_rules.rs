@@ -30,7 +30,7 @@ const MODULES: [(&str, &str); 21] = [
     ("telemetry", ""),
     ("grpc", "identity credentials superoffice store audit crypto authorization log_pace identifiers clock random"),
     ("http", "credentials superoffice store audit crypto log_pace identifiers clock random"),
-    ("admin", "credentials superoffice store crypto identifiers clock"),
+    ("admin", "credentials superoffice store log_pace identifiers clock"),
     ("credentials", "superoffice store audit crypto identifiers clock random"),
     ("superoffice", "crypto identifiers clock random"),
     ("store", "crypto identifiers clock random regular_file"),
