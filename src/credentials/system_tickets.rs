@@ -1,5 +1,6 @@
 mod load;
 mod lookup;
+mod overview;
 mod warming;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tracing::info;
 
 use self::warming::Warming;
 use super::exchange::Exchange;
+use super::failures::Failures;
 use super::fleet::Fleet;
 use super::flight::Flights;
 use super::keep_alive::KeepAlive;
@@ -71,6 +73,7 @@ struct Inner {
     flights: Flights<ContextIdentifier, Result<TicketAnswer, TicketError>>,
     lookups: Flights<ContextIdentifier, ()>,
     refusals: Refusals<ContextIdentifier, TicketError>,
+    failures: Failures,
     schedule: Schedule,
     warming: Warming,
     counters: Counters,
@@ -101,6 +104,7 @@ impl SystemTickets {
             flights: Flights::new(MOST_FLIGHTS),
             lookups: Flights::new(MOST_FLIGHTS),
             refusals: Refusals::new(settings.capacity, Arc::clone(&random)),
+            failures: Failures::new(),
             schedule: Schedule::default(),
             warming: Warming::default(),
             counters: Counters::default(),
@@ -229,6 +233,7 @@ impl SystemTickets {
         inner.flights.supersede(tenant);
         inner.cache.remove(tenant);
         inner.refusals.forget(tenant);
+        inner.failures.forget(tenant);
         inner.schedule.cancel(tenant);
         inner.forget_standing(tenant);
         inner.warm_soon(tenant);
@@ -246,6 +251,7 @@ impl SystemTickets {
         inner.flights.supersede_all();
         inner.cache.clear();
         inner.refusals.clear();
+        inner.failures.clear();
         inner.schedule.clear();
         inner.warm_all_soon();
     }
