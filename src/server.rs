@@ -265,6 +265,7 @@ impl Server {
         let store = opening::open_store(&store, &clock, &*random).await?;
         let (environment, client_secret) = (superoffice.environment, superoffice.client_secret.get());
         let audit = Audit::open(&audit, environment, &client_secret, Arc::clone(&clock)).await?;
+        tasks.spawn("watch over the audit", health.clone().follow(audit.clone(), Arc::clone(&clock)));
         let application = ApplicationInUse::new(&superoffice, signing_keys);
         let superoffice = SuperOffice::new(superoffice, Arc::clone(&clock), Arc::clone(&random))?;
         let superoffice = Arc::new(superoffice.with_room_for(tickets.capacity));
