@@ -9,6 +9,8 @@
 
 use tokio::sync::RwLock;
 
+mod balancer;
+mod callers;
 #[path = "../support/cluster.rs"]
 #[expect(dead_code, reason = "the database does not fail here")]
 mod cluster;
@@ -24,6 +26,7 @@ mod failed_puts;
 mod killed_holders;
 mod random_kills;
 mod renewals;
+mod rolling_updates;
 mod stopped_holders;
 mod two_versions;
 
