@@ -27,6 +27,7 @@ mod killed_holders;
 mod random_kills;
 mod renewals;
 mod rolling_updates;
+mod soak;
 mod stopped_holders;
 mod two_versions;
 
