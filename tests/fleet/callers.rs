@@ -1,6 +1,6 @@
 //! Callers of three kinds side by side, set up as docs/clients.md tells: grpc-core, grpc-js and tonic.
 
-mod retries;
+pub(crate) mod retries;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -227,7 +227,7 @@ fn cached(beginning: &'static str, path: &'static str) -> impl Iterator<Item = P
 fn the_documented_clients_are_those_that_call() {
     let documented = include_str!("../../docs/clients.md");
     assert!(documented.contains(include_str!("clients/service_config.json")));
-    let retries = include_str!("callers/retries.rs").replace("pub(super) ", "");
+    let retries = include_str!("callers/retries.rs").replace("pub(crate) ", "");
     let is_shown = |line: &&str| !line.starts_with("//!") && !line.contains("#[expect(");
     let retries: Vec<_> = retries.lines().filter(is_shown).collect();
     assert!(documented.contains(retries.join("\n").trim()));

@@ -30,6 +30,7 @@ mod rolling_updates;
 mod soak;
 mod stopped_holders;
 mod two_versions;
+mod upgrades;
 
 /// Who keeps the machine busy writes, and has it alone; who mostly waits reads.
 static MACHINE: RwLock<()> = RwLock::const_new(());

@@ -93,7 +93,7 @@ async fn replicas_are_replaced_under_load_and_no_call_fails() {
     let limit = pace.delay + pace.timeout + MARGIN;
     assert!(ends.iter().all(|End { code, took }| *code == Some(0) && *took <= limit), "{ends:?}");
     for outcome in &outcomes {
-        assert!(outcome.calls > 50 && outcome.failures.is_empty(), "{outcome:?}");
+        assert!(outcome.calls > 10 && outcome.failures.is_empty(), "{outcome:?}");
     }
 }
 
