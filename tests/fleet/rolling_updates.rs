@@ -35,7 +35,7 @@ impl Pace {
             Self { updates: 20, delay, timeout, lag: Duration::from_secs(2) }
         } else {
             // A machine may stall for a second, so what is left of the delay after the lag is not shortened as much.
-            let (delay, timeout) = (Duration::from_millis(1_500), Duration::from_secs(15));
+            let (delay, timeout) = (Duration::from_secs(2), Duration::from_secs(15));
             Self { updates: 1, delay, timeout, lag: Duration::from_millis(400) }
         }
     }

@@ -22,8 +22,6 @@ use previous::Previous;
 
 /// From one tenant to the next that is registered.
 const BETWEEN_PUTS: Duration = Duration::from_millis(100);
-/// All replicas are there and nothing changes.
-const PEACE: Duration = Duration::from_millis(500);
 
 /// Two releases that follow each other, on one database.
 struct Releases {
@@ -43,7 +41,9 @@ enum Release {
 async fn an_upgrade_and_its_rollback_fail_no_call() {
     let _alone = MACHINE.write().await;
     let Some(fleet) = Fleet::new().await else { return };
-    let (count, delay, lag) = if full() { (3, "5s", 2_000) } else { (2, "1500ms", 300) };
+    // Between, all replicas are there and nothing changes.
+    let (count, delay, lag, between) =
+        if full() { (3, "5s", 2_000, Duration::from_secs(20)) } else { (2, "2s", 300, Duration::from_millis(500)) };
     fleet.place.configure("drain_delay", &format!("{delay:?}"));
     let previous = Previous::find(&fleet.place).await;
     let releases = Releases { fleet, previous };
@@ -60,10 +60,10 @@ async fn an_upgrade_and_its_rollback_fail_no_call() {
     let is_over = AtomicBool::new(false);
     let replacing = async {
         let mut ends = Vec::new();
-        pass(PEACE).await;
+        pass(between).await;
         for release in [Release::Later, Release::Earlier] {
             ends.extend(releases.replace(&mut replicas, release, &balancer, lag).await);
-            pass(PEACE).await;
+            pass(between).await;
         }
         is_over.store(true, Ordering::Relaxed);
         ends
