@@ -224,13 +224,7 @@ impl Server {
         let entrances = Entrances::bind(&settings, &clock).await?;
         let observers = Observers::bind(&settings, admin).await?;
         let pages = Pages::bind(http).await?;
-        let addresses = Addresses {
-            grpc: entrances.address(),
-            unix_socket: entrances.unix_socket(),
-            health: observers.health(),
-            admin: observers.admin(),
-            http: pages.as_ref().map(|pages| pages.address),
-        };
+        let addresses = Addresses::of(&entrances, &observers, pages.as_ref());
         superoffice.redirect_uris.extend(pages.as_ref().map(|pages| pages.settings.public_url.redirect_uri()));
 
         let stop = Stop::default();
@@ -255,11 +249,7 @@ impl Server {
         let probe_age = settings.max_connection_age.min(PROBE_AGE);
         let probes = answers(Routes::new(health.for_kubelets()));
         let probes = connections(probes, None, Audit::off(), lifetime(probe_age, stop.phases()));
-        let caps = Caps {
-            connections: settings.max_connections,
-            per_ip: settings.max_connections_per_ip,
-            proxies: settings.proxy_networks.as_slice().into(),
-        };
+        let caps = Caps::new(&settings);
         let admin = admin::router(Admin { readiness: health.readiness() }, Arc::clone(&clock));
         observers.serve(&caps, probes, admin, &mut tasks);
 
@@ -349,6 +339,16 @@ impl Server {
 }
 
 impl Addresses {
+    fn of(entrances: &Entrances, observers: &Observers, pages: Option<&Pages>) -> Self {
+        Self {
+            grpc: entrances.address(),
+            unix_socket: entrances.unix_socket(),
+            health: observers.health(),
+            admin: observers.admin(),
+            http: pages.map(|pages| pages.address),
+        }
+    }
+
     fn log(&self) {
         let Self { grpc, unix_socket, health, admin, http } = self;
         let (grpc, unix_socket) = (grpc.map(display), unix_socket.as_ref().map(|path| display(path.display())));
