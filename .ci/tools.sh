@@ -5,6 +5,7 @@ python_tools="$tools_cache/python-$(sha256sum .ci/requirements.txt | cut -c1-16)
 # The newest Helm, and one of the line before it that many still use.
 helm="$tools_cache/helm-4.3.1"
 helm_before="$tools_cache/helm-3.17.2"
+grpc_js="$tools_cache/grpc-js-$(sha256sum .ci/grpc-js/package-lock.json | cut -c1-16)"
 cargo_deny_version=0.20.2
 
 give_up() {
@@ -12,7 +13,7 @@ give_up() {
   return 1
 }
 
-# buf, hadolint, shellcheck, kubernetes-validate and what the chart's checks import.
+# buf, hadolint, shellcheck, kubernetes-validate, what the chart's checks import, and grpcio, with which a test calls.
 install_python_tools() {
   if [[ -e "$python_tools/complete" ]]; then
     return
@@ -76,6 +77,26 @@ install_chromium() {
   apt-get update --quiet --quiet
   DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends \
     chromium chromium-driver fonts-dejavu-core >/dev/null
+}
+
+# grpc-js, with which a test calls.
+install_grpc_js() {
+  if [[ -e "$grpc_js/complete" ]]; then
+    return
+  fi
+  if ! command -v npm >/dev/null; then
+    if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
+      give_up "Node.js with npm is needed (Debian: apt-get install nodejs npm)"
+    fi
+    apt-get update --quiet --quiet
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends nodejs npm >/dev/null
+  fi
+  rm -rf "$grpc_js"
+  mkdir -p "$grpc_js"
+  cp .ci/grpc-js/package.json .ci/grpc-js/package-lock.json "$grpc_js/"
+  npm ci --prefix "$grpc_js" --ignore-scripts --no-audit --no-fund --silent ||
+    give_up "grpc-js cannot be had: is the package registry reachable?"
+  touch "$grpc_js/complete"
 }
 
 install_cargo_deny() {

@@ -82,8 +82,9 @@ pub use self::unix::UnixSocketError;
 /// A probe asks and is done: so old, a connection to the health or the admin port only takes the place of another.
 const PROBE_AGE: Duration = Duration::from_secs(15);
 
-/// How long a drained server waits for what its callers no longer wait for.
-const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+/// The store has at least this long to close, and as long as is left of a drain. What does not make it is not lost: the
+/// database has all that was answered, and leases lapse.
+const CLOSE_LIMIT: Duration = Duration::from_millis(400);
 
 /// A running server. Dropped, it stops at once.
 #[derive(Debug)]
@@ -262,6 +263,7 @@ impl Server {
         let store = opening::open_store(&store, &clock, &*random).await?;
         let (environment, client_secret) = (superoffice.environment, superoffice.client_secret.get());
         let audit = Audit::open(&audit, environment, &client_secret, Arc::clone(&clock)).await?;
+        tasks.spawn("watch over the audit", health.clone().follow(audit.clone(), Arc::clone(&clock)));
         let application = ApplicationInUse::new(&superoffice, signing_keys);
         let superoffice = SuperOffice::new(superoffice, Arc::clone(&clock), Arc::clone(&random))?;
         let superoffice = Arc::new(superoffice.with_room_for(tickets.capacity));
@@ -304,7 +306,7 @@ impl Server {
 
         health.ready().await;
         addresses.log();
-        let steps = Steps { delay: settings.drain_delay, timeout: settings.drain_timeout };
+        let steps = settings.steps();
         let kept_grants = use_cases.kept_grants;
         let parts = Parts { tasks, health, phases, open, kept_grants, store, audit, steps, clock };
         let running = tokio::spawn(run(parts, stop.clone()));
@@ -388,23 +390,22 @@ async fn run(parts: Parts, stop: Stop) -> Result<(), ServeError> {
         if let Err(error) = end {
             error!(%error, "a part of the server has ended");
         }
-        drain::drain(steps, &health, &phases, &open, &*clock).await;
-        // What callers no longer wait for may have a refresh token to store.
-        tokio::select! {
-            () = kept_grants.settled() => {}
-            () = clock.sleep(SETTLE_LIMIT) => warn!("what was under way at SuperOffice is given up"),
-        }
-        end
+        let began = clock.elapsed();
+        drain::drain(steps, &health, &phases, &open, &kept_grants, &*clock).await;
+        (end, steps.longest().saturating_sub(clock.elapsed().saturating_sub(began)))
     };
-    let end = tokio::select! {
+    let (end, left) = tokio::select! {
         biased;
-        () = stop.aborted() => Err(ServeError::Aborted),
-        end = run_and_drain => end,
+        () = stop.aborted() => (Err(ServeError::Aborted), Duration::ZERO),
+        ended = run_and_drain => ended,
     };
     phases.cut.cancel();
     open.close();
     open.wait().await;
-    store.close().await;
+    tokio::select! {
+        () = store.close() => {}
+        () = clock.sleep(left.max(CLOSE_LIMIT)) => warn!("the store does not close in time and is left as it is"),
+    }
     audit.close().await;
     end
 }

@@ -5,6 +5,8 @@ pub enum Readiness {
     Starting,
     /// Yes.
     Ready,
+    /// Not while its audit cannot be written: it would hand nothing out.
+    Unaudited,
     /// No longer.
     Draining,
 }
@@ -20,6 +22,7 @@ impl Readiness {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Unaudited => "unaudited",
             Self::Draining => "draining",
         }
     }
@@ -29,6 +32,7 @@ impl Readiness {
         match self {
             Self::Starting => "It is starting, and waits for its database if that is away.",
             Self::Ready => "It answers calls.",
+            Self::Unaudited => "Its audit cannot be written, so it hands nothing out.",
             Self::Draining => "It is stopping: calls under way end, new ones should go elsewhere.",
         }
     }

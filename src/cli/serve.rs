@@ -3,17 +3,21 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::config_file::ConfigFile;
 use super::console::Console;
 use super::failure::{Failure, with_causes};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Loaded;
 use crate::server::{BindError, Server, Signals};
 use crate::telemetry;
 
-/// How long what still blocks a thread may hold up the end of the process.
-const BLOCKED_LIMIT: Duration = Duration::from_secs(1);
+/// How long after the longest drain everything else may take at the end: closing the store, sending the last traces.
+const END_LIMIT: Duration = Duration::from_millis(800);
+/// How long what still blocks a thread may then hold up the end of the process.
+const BLOCKED_LIMIT: Duration = Duration::from_millis(100);
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -44,13 +48,30 @@ async fn serve(Loaded { config, warnings }: Loaded) -> Result<(), Failure> {
     for warning in &warnings {
         warn!(%warning, "the configuration should be looked at");
     }
-    let outcome = Box::pin(serve_until_signal(Server::bind(config))).await;
-    telemetry.shutdown().await;
-    outcome
+    let (overdue, limit) = (CancellationToken::new(), config.server.longest_drain() + END_LIMIT);
+    let serving = async {
+        let outcome = Box::pin(serve_until_signal(Server::bind(config), limit, overdue.clone())).await;
+        // Who aborts does not wait for a collector.
+        let patience = if outcome.is_ok() { limit } else { END_LIMIT };
+        let _ = tokio::time::timeout(patience, telemetry.shutdown()).await;
+        outcome
+    };
+    tokio::select! {
+        outcome = serving => outcome,
+        () = overdue.cancelled() => {
+            warn!(?limit, "the end takes too long: what is left is given up");
+            Ok(())
+        }
+    }
 }
 
-/// Signals count from before there is a server: to start may take a while.
-async fn serve_until_signal(starting: impl Future<Output = Result<Server, BindError>>) -> Result<(), Failure> {
+/// Signals count from before there is a server: to start may take a while. The token is cancelled when the end takes
+/// longer than the limit.
+async fn serve_until_signal(
+    starting: impl Future<Output = Result<Server, BindError>>,
+    limit: Duration,
+    overdue: CancellationToken,
+) -> Result<(), Failure> {
     let mut signals = Signals::install().map_err(|error| logged(&error, "signals cannot be handled"))?;
     let server = tokio::select! {
         biased;
@@ -58,6 +79,12 @@ async fn serve_until_signal(starting: impl Future<Output = Result<Server, BindEr
         started = starting => started.map_err(|error| logged(&error, "the server cannot start"))?,
     };
     server.stop_on(signals);
+    let stop = server.stop();
+    tokio::spawn(async move {
+        stop.asked().await;
+        SystemClock.sleep(limit).await;
+        overdue.cancel();
+    });
     server.join().await.map_err(|error| logged(&error, "the server has failed"))
 }
 
@@ -75,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_signal_while_the_server_starts_ends_the_process_well() {
-        let mut serving = Box::pin(serve_until_signal(std::future::pending()));
+        let mut serving = Box::pin(serve_until_signal(std::future::pending(), END_LIMIT, CancellationToken::new()));
         assert!(poll!(&mut serving).is_pending());
         kill_process(getpid(), Signal::TERM).unwrap();
         let end = tokio::time::timeout(Duration::from_secs(20), serving).await;

@@ -6,6 +6,10 @@ use tracing::{info, warn};
 use super::health::Health;
 use super::stop::Phases;
 use crate::clock::Clock;
+use crate::credentials::KeptGrants;
+
+/// What callers no longer wait for has at least this long after calls are refused: it may have a refresh token to store.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the steps of a drain take.
 #[derive(Clone, Copy, Debug)]
@@ -16,16 +20,26 @@ pub(super) struct Steps {
     pub(super) timeout: Duration,
 }
 
+impl Steps {
+    /// How long all of them take at most.
+    pub(super) fn longest(self) -> Duration {
+        self.delay.saturating_add(self.timeout.max(SETTLE_LIMIT))
+    }
+}
+
 /// Moves callers elsewhere without failing a call: says so by health, goes on accepting while load balancers learn of
-/// it, then closes the listener, asks connections to close and waits for the calls under way.
+/// it, then closes the listener, asks connections to close and waits for the calls under way. What still runs then is
+/// cut.
 pub(super) async fn drain(
     steps: Steps,
     health: &Health,
     phases: &Phases,
     connections: &TaskTracker,
+    kept_grants: &KeptGrants,
     clock: &dyn Clock,
 ) {
     info!(delay = ?steps.delay, timeout = ?steps.timeout, "draining");
+    let began = clock.elapsed();
     health.draining().await;
     clock.sleep(steps.delay).await;
     phases.closing.cancel();
@@ -34,5 +48,12 @@ pub(super) async fn drain(
     tokio::select! {
         () = connections.wait() => info!("drained"),
         () = clock.sleep(steps.timeout) => warn!(connections = connections.len(), "cutting what still runs"),
+    }
+    phases.cut.cancel();
+    let left = steps.longest().saturating_sub(clock.elapsed().saturating_sub(began));
+    tokio::select! {
+        biased;
+        () = kept_grants.settled() => {}
+        () = clock.sleep(left) => warn!("what was under way at SuperOffice is given up"),
     }
 }

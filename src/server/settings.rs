@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::drain::Steps;
+
 /// Where and how callers are served.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -42,6 +44,17 @@ pub struct Settings {
     pub drain_delay: Duration,
     /// How long running calls may take after that.
     pub drain_timeout: Duration,
+}
+
+impl Settings {
+    /// How long the server takes at most from the first request to stop until nothing of its callers' runs.
+    pub fn longest_drain(&self) -> Duration {
+        self.steps().longest()
+    }
+
+    pub(super) fn steps(&self) -> Steps {
+        Steps { delay: self.drain_delay, timeout: self.drain_timeout }
+    }
 }
 
 /// What callers' TLS handshakes are made with. Every file is PEM.

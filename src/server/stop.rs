@@ -26,7 +26,8 @@ impl Stop {
         }
     }
 
-    pub(super) async fn asked(&self) {
+    /// Ends when it is asked for the first time.
+    pub async fn asked(&self) {
         self.asked.cancelled().await;
     }
 

@@ -9,6 +9,8 @@
 
 use tokio::sync::RwLock;
 
+mod balancer;
+mod callers;
 #[path = "../support/cluster.rs"]
 #[expect(dead_code, reason = "the database does not fail here")]
 mod cluster;
@@ -24,8 +26,11 @@ mod failed_puts;
 mod killed_holders;
 mod random_kills;
 mod renewals;
+mod rolling_updates;
+mod soak;
 mod stopped_holders;
 mod two_versions;
+mod upgrades;
 
 /// Who keeps the machine busy writes, and has it alone; who mostly waits reads.
 static MACHINE: RwLock<()> = RwLock::const_new(());

@@ -8,7 +8,7 @@ use crate::fleet::{Fleet, ticket};
 use crate::place::{finish, until};
 
 /// What a later release adds at first, and what it takes away in the release after.
-const EXPAND: &str = include_str!("../fixtures/next_layout.sql");
+pub(crate) const EXPAND: &str = include_str!("../fixtures/next_layout.sql");
 const CONTRACT: &str = "INSERT INTO ticketd_layouts (version, description, checksum, compatible_from) \
                         SELECT max(version) + 1, 'fewer things', '\\x00', max(version) FROM ticketd_layouts";
 

@@ -13,9 +13,10 @@ use ticketd::grpc::proto::ticket_service_client::TicketServiceClient;
 use tokio::sync::mpsc;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
 
-use crate::place::{Place, Running, TENANT, until, within};
+use crate::place::{Place, Running, TENANT, health, until, within};
 
 const LIMIT: Duration = Duration::from_secs(1);
 
@@ -84,6 +85,10 @@ async fn a_stdout_that_nobody_reads_lets_no_ticket_out_and_recovers() {
         since(start)
     );
     assert!(longest < LIMIT, "{longest:?}");
+    let is = async |service, status| health(server.health_address, service).await.ok() == Some(status);
+    until(async || is("readiness", ServingStatus::NotServing).await).await;
+    println!("calls are sent elsewhere {:?} after the refusal", since(start));
+    assert!(is("liveness", ServingStatus::Serving).await, "a restart would mend nothing");
 
     let reading = std::thread::spawn(move || {
         let mut text = String::new();
@@ -94,6 +99,8 @@ async fn a_stdout_that_nobody_reads_lets_no_ticket_out_and_recovers() {
     let start = SystemClock.elapsed();
     until(async || ask(&mut tickets, TENANT, "after").await.is_ok()).await;
     println!("tickets again {:?} after the reader came", since(start));
+    until(async || is("readiness", ServingStatus::Serving).await).await;
+    println!("calls are sent here again {:?} after it", since(start));
     server.stop_well().await;
     let events = by_request(&reading.join().unwrap());
     let last = |id: &str| events[id].last().unwrap()["decision"].as_str().unwrap().to_owned();

@@ -15,6 +15,7 @@ mod documented;
 mod grants;
 mod hygiene;
 mod killing;
+mod readiness;
 mod starting;
 mod stopping;
 mod walk;

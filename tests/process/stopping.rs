@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use sqlx::ConnectOptions;
 use superoffice_sandbox::{Behaviour, Endpoint};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::Status;
@@ -105,6 +106,38 @@ async fn an_exchange_that_hangs_is_cut_after_the_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_hangs_it_ends_in_time() {
+    let place = Place::new().await;
+    place.put_tenant().await;
+    place.configure("drain_delay", "\"200ms\"");
+    place.configure("drain_timeout", "\"5s\"");
+    let longest = Duration::from_millis(5_200);
+    let (collector, _accepting) = silent_listener().await;
+    place.configure("otlp_endpoint", &format!("\"http://{collector}\""));
+    let (_unread, stdout) = std::io::pipe().unwrap();
+    let mut command = place.ticketd(["serve"]);
+    command.stdout(stdout);
+    let mut server = Running::start(command).await;
+    let mut tickets = server.tickets();
+    while ticket(&mut tickets).await.is_ok() {}
+    let _parked = park(server.address).await;
+    place.sandbox.set_behaviour(Behaviour::Hang);
+    let file = place.path("ticketd.db");
+    let mut lock = sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    let calls: Vec<_> = (0..20).map(|_| ticket_in_background(&server)).collect();
+
+    let signalled = Instant::now();
+    server.signal(Signal::TERM);
+    let status = server.exit().await;
+    let took = signalled.elapsed();
+    drop(calls);
+    println!("SuperOffice, database, audit and collector hang: exit code {:?} after {took:?}", status.code());
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+    assert!(took < longest + MARGIN, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_cuts_at_once_and_says_so() {
     let (terminate, interrupt) = (("SIGTERM", Signal::TERM), ("SIGINT", Signal::INT));
     for ((name, first), (second_name, second)) in
@@ -130,6 +163,19 @@ async fn a_second_signal_cuts_at_once_and_says_so() {
         assert!(server.log().contains("aborted: calls under way were cut"), "{}", server.log());
         assert!(took < MARGIN, "{took:?}");
     }
+}
+
+/// Accepts connections and says nothing.
+async fn silent_listener() -> (SocketAddr, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, mut accepting) = (listener.local_addr().unwrap(), JoinSet::new());
+    accepting.spawn(async move {
+        let mut accepted = Vec::new();
+        while let Ok(connection) = listener.accept().await {
+            accepted.push(connection);
+        }
+    });
+    (address, accepting)
 }
 
 /// Connections that say nothing, and some that say hello and nothing more.
