@@ -17,14 +17,15 @@ import chart_readme
 import chart_refusals
 import chart_rules
 import chart_upgrade
+import jsonschema
 import yaml
 from chart_helm import CHART, VALUE_SETS, Helm, value_set
 
 VERSIONS = ["1.27", *(f"1.{minor}" for minor in range(30, 38))]
 # Value sets that ask for what 1.27 has not: sleeping before the end, and staying near.
 LATER = {"drain"}
-# Kinds of operators', whose schemas Kubernetes has not. chart_rules.py has what is known of them.
-CUSTOM = ("cert-manager.io/", "monitoring.coreos.com/", "cilium.io/")
+# What is known of the kinds of operators, as far as the chart uses them: from their custom resource definitions.
+CUSTOM_KINDS = json.loads(pathlib.Path(".ci/chart_custom_kinds.json").read_text())
 
 
 def main() -> None:
@@ -82,10 +83,14 @@ def by_name(rendering) -> dict:
 
 def schemas(helm: Helm, validate: str) -> tuple[str, list[str]]:
     """Each version of Kubernetes knows every field of every object."""
-    everywhere, later = {}, {}
+    everywhere, later, found = {}, {}, []
     for path in VALUE_SETS:
         for one in helm.render(value_set(path.stem)).manifests:
-            if not one["apiVersion"].startswith(CUSTOM):
+            custom = CUSTOM_KINDS.get(f"{one['apiVersion']}/{one['kind']}")
+            if custom:
+                errors = jsonschema.Draft202012Validator(custom).iter_errors(one)
+                found += [f"{path}: {one['kind']}: {error.json_path}: {error.message}" for error in errors]
+            else:
                 (later if path.stem in LATER else everywhere)[json.dumps(one, sort_keys=True)] = one
     with tempfile.TemporaryDirectory() as directory:
         files = [pathlib.Path(directory) / name for name in ("everywhere.yaml", "later.yaml")]
@@ -99,8 +104,8 @@ def schemas(helm: Helm, validate: str) -> tuple[str, list[str]]:
             return [f"Kubernetes {version}: {done.stdout}{done.stderr}"] if done.returncode else []
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = [problem for problems in pool.map(check, VERSIONS) for problem in problems]
-    return f"Kubernetes {', '.join(VERSIONS)} know every field of {len(everywhere | later)} objects", found
+            found += [problem for problems in pool.map(check, VERSIONS) for problem in problems]
+    return f"Kubernetes {', '.join(VERSIONS)} know every field of {len(everywhere | later)} objects, operators of theirs", found
 
 
 def asserted(helm: Helm) -> tuple[str, list[str]]:

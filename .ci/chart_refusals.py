@@ -108,6 +108,8 @@ REFUSED = [
     ({"networkPolicy.nodes": ["10.0.0.1"]}, "nodes"),
     ({"networkPolicy.flavor": "calico"}, "flavor"),
     ({"networkPolicy.internet": []}, "internet"),
+    ({"tests.tenant": "Cust1"}, "tests.tenant and tests.deniedTenant take TLS"),
+    ({"tests.tenant": "no tenant"}, "tenant"),
     ({"fullnameOverride": "1st"}, "cannot be a Service's name"),
     ({"shutdown.preStopSleepSeconds": 5}, "takes Kubernetes 1.30", {"kubernetes": "1.29.0"}),
     ({}, "which is incompatible with Kubernetes v1.26.0", {"kubernetes": "1.26.0"}),

@@ -22,6 +22,7 @@ import ssl
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 from chart_helm import VALUE_SETS, Helm, Rendering, value_set, with_values
@@ -131,6 +132,9 @@ def reach(pod: Pod, material: Material) -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{names['metrics']}/{path}", timeout=30) as answer:
                 if answer.status != 200:
                     raise RuntimeError(f"/{path} answers {answer.status}")
+    if "http" in names:
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://127.0.0.1:{names['http']}/", timeout=30).close()
     if "grpc" in names:
         context = ssl.create_default_context(cadata=material.authority_pem.decode())
         context.set_alpn_protocols(["h2"])
