@@ -35,10 +35,12 @@ pub(super) fn page(status: &Status, parameters: &Parameters) -> Page {
             }
             (tenants(status, work, parameters))
         }
-        p.soft { "As of " (shown(status.now)) "." }
-        div.ways {
-            a.button.plain href="/" { "Refresh" }
-            a.button.plain href="/status.json" { "The same for programs" }
+        footer {
+            p.soft { "As of " (shown(status.now)) "." }
+            div.ways {
+                a.button.plain href="/" { "Refresh" }
+                a.button.plain href="/status.json" { "The same for programs" }
+            }
         }
     };
     let code = match &status.work {
@@ -111,7 +113,10 @@ fn attention(status: &Status, work: &Work) -> Markup {
                             b { (context_identifier) }
                             @match expire_time {
                                 None => (mark(Tone::Bad, "fails")),
-                                Some(time) => span { (mark(Tone::Wary, "served")) " until " (when(*time, status.now)) },
+                                Some(time) => {
+                                    @let left = time.duration_since(status.now).unsigned_abs();
+                                    (mark(Tone::Wary, &format!("served for {}", in_words(left))))
+                                },
                             }
                             span.more { (told(failure, status)) }
                         } }

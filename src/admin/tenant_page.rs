@@ -39,8 +39,10 @@ pub(super) fn page(
     };
     let content = html! {
         (content)
-        p.soft { "As of " (shown(status.now)) ", as this replica knows it." }
-        div.ways { a.button.plain href="/#tenants" { "All tenants" } }
+        footer {
+            p.soft { "As of " (shown(status.now)) ", as this replica knows it." }
+            div.ways { a.button.plain href="/#tenants" { "All tenants" } }
+        }
     };
     Page { status: code, title, origin: status.origin(), tone, content }
 }
