@@ -60,6 +60,8 @@ pub(crate) struct Process {
     pub(crate) grpc: String,
     /// Where kubelets ask.
     pub(crate) health: String,
+    /// Where operators ask, if they may.
+    pub(crate) admin: Option<String>,
 }
 
 /// What the process wrote so far. Clones share it.
@@ -144,7 +146,8 @@ impl Rig {
             format!("127.0.0.1:{}", &rest[..end])
         });
         let (grpc, health) = (addresses.next().unwrap(), addresses.next().unwrap());
-        let process = Process { child, log, stdout, readers, grpc, health };
+        let admin = addresses.next();
+        let process = Process { child, log, stdout, readers, grpc, health, admin };
         let proc = Path::new("/proc").join(process.child.id().unwrap().to_string());
         for name in ["cmdline", "environ"] {
             self.channels.note("command line and environment", fs::read(proc.join(name)).unwrap());
@@ -291,6 +294,8 @@ health_address = "127.0.0.1:0"
 reflection = true
 drain_delay = "0s"
 drain_timeout = "2s"
+[admin]
+address = "127.0.0.1:0"
 [authorization]
 policy_file = "./policy.yaml"
 [telemetry]
