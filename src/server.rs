@@ -263,7 +263,6 @@ impl Server {
         let store = opening::open_store(&store, &clock, &*random).await?;
         let (environment, client_secret) = (superoffice.environment, superoffice.client_secret.get());
         let audit = Audit::open(&audit, environment, &client_secret, Arc::clone(&clock)).await?;
-        tasks.spawn("watch over the audit", health.clone().follow(audit.clone(), Arc::clone(&clock)));
         let application = ApplicationInUse::new(&superoffice, signing_keys);
         let superoffice = SuperOffice::new(superoffice, Arc::clone(&clock), Arc::clone(&random))?;
         let superoffice = Arc::new(superoffice.with_room_for(tickets.capacity));
@@ -382,6 +381,7 @@ struct Parts {
 /// Runs until the server is asked to stop or a part of it ends, then drains; an abort ends either.
 async fn run(parts: Parts, stop: Stop) -> Result<(), ServeError> {
     let Parts { mut tasks, health, phases, open, kept_grants, store, audit, steps, clock } = parts;
+    tasks.spawn("watch over the audit", health.clone().follow(audit.clone(), Arc::clone(&clock)));
     let run_and_drain = async {
         let end = tokio::select! {
             () = stop.asked() => Ok(()),
@@ -391,7 +391,7 @@ async fn run(parts: Parts, stop: Stop) -> Result<(), ServeError> {
             error!(%error, "a part of the server has ended");
         }
         let began = clock.elapsed();
-        drain::drain(steps, &health, &phases, &open, &kept_grants, &*clock).await;
+        drain::drain(steps, &health, &phases, &open, kept_grants.settled(), &*clock).await;
         (end, steps.longest().saturating_sub(clock.elapsed().saturating_sub(began)))
     };
     let (end, left) = tokio::select! {

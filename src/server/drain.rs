@@ -6,7 +6,6 @@ use tracing::{info, warn};
 use super::health::Health;
 use super::stop::Phases;
 use crate::clock::Clock;
-use crate::credentials::KeptGrants;
 
 /// What callers no longer wait for has at least this long after calls are refused: it may have a refresh token to store.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
@@ -29,13 +28,13 @@ impl Steps {
 
 /// Moves callers elsewhere without failing a call: says so by health, goes on accepting while load balancers learn of
 /// it, then closes the listener, asks connections to close and waits for the calls under way. What still runs then is
-/// cut.
+/// cut. What callers no longer wait for has settled when `settled` ends.
 pub(super) async fn drain(
     steps: Steps,
     health: &Health,
     phases: &Phases,
     connections: &TaskTracker,
-    kept_grants: &KeptGrants,
+    settled: impl Future<Output = ()>,
     clock: &dyn Clock,
 ) {
     info!(delay = ?steps.delay, timeout = ?steps.timeout, "draining");
@@ -53,7 +52,7 @@ pub(super) async fn drain(
     let left = steps.longest().saturating_sub(clock.elapsed().saturating_sub(began));
     tokio::select! {
         biased;
-        () = kept_grants.settled() => {}
+        () = settled => {}
         () = clock.sleep(left) => warn!("what was under way at SuperOffice is given up"),
     }
 }

@@ -99,7 +99,7 @@ impl Rig {
     pub(super) fn drain(&self) -> JoinHandle<()> {
         let steps = Steps { delay: self.settings.drain_delay, timeout: self.settings.drain_timeout };
         let (phases, open, clock) = (self.phases.clone(), self.open.clone(), self.clock.clone());
-        tokio::spawn(async move { drain(steps, &Health::new().await, &phases, &open, &clock).await })
+        tokio::spawn(async move { drain(steps, &Health::new().await, &phases, &open, async {}, &clock).await })
     }
 
     pub(super) fn running(&self) -> usize {

@@ -86,7 +86,7 @@ impl<'a> Load<'a> {
         let mut due = now();
         while !is_over.load(Ordering::Relaxed) {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            if number % CALLS_PER_CHANNEL == 0 {
+            if number.is_multiple_of(CALLS_PER_CHANNEL) {
                 client = self.connect();
             }
             self.call(&mut client, number).await;

@@ -65,7 +65,8 @@ async fn output(command: &mut Command) -> Vec<u8> {
 fn understood(configuration: &str, example: &str) -> String {
     let known = keys(example, true);
     let lines = configuration.lines().zip(keys(configuration, false));
-    lines.filter(|(_, key)| known.contains(key)).map(|(line, _)| format!("{line}\n")).collect()
+    let lines: Vec<_> = lines.filter(|(_, key)| known.contains(key)).map(|(line, _)| line).collect();
+    lines.join("\n")
 }
 
 /// What each line sets, with its section: nothing when it is empty or a comment. Of an example what is commented out
@@ -79,7 +80,7 @@ fn keys(text: &str, commented_out: bool) -> Vec<(String, String)> {
     };
     let lines = text.lines().map(|line| {
         if line.starts_with('[') {
-            section = line.to_owned();
+            line.clone_into(&mut section);
         }
         (section.clone(), key(line))
     });
