@@ -48,6 +48,11 @@ pub(super) fn overloaded() -> Status {
     too_many().into()
 }
 
+/// Something ended without an outcome, by a panic that is in the log.
+pub(super) fn broken() -> Status {
+    internal().into()
+}
+
 /// The caller calls more often than it may.
 pub(super) fn rate_limited(retry_after: Duration) -> Status {
     let message = "this caller calls more often than it may";

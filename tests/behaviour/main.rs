@@ -54,6 +54,7 @@ mod signing_keys;
 mod single_flight;
 mod tenant_states;
 mod throttling;
+mod unheard;
 mod unread_answers;
 mod warming;
 mod webhook;
