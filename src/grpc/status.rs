@@ -316,6 +316,7 @@ fn caller(error: &CallerError) -> Refusal {
             "the cluster cannot be asked about the caller's token at the moment",
             Detail::Retry(*retry_after),
         ),
+        CallerError::Bearer(BearerError::Overloaded) => too_many(),
         CallerError::NoConnection => internal(),
         // What is wrong with a credential is no secret from whom presents it, and holds none of its values.
         error => refuse(Code::Unauthenticated, "CALLER_UNKNOWN", error, Detail::Nothing),
