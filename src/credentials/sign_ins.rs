@@ -77,7 +77,7 @@ impl SignIns {
         });
         let now = inner.clock.now();
         let expire_time = now.saturating_add(PATIENCE).unwrap_or(Timestamp::MAX);
-        let owner = Some(hash_of_owner(&owner));
+        let owner = hash_of_owner(&owner);
         let sign_in = PendingSignIn { redirect_uri, nonce, code_verifier, tenant, login_hint, owner, expire_time };
         inner.pending.add(hash_of_state(&state), &sign_in, now).await?;
         Ok(BegunSignIn { authorization_url: authorization_url.into(), state, expire_time })
@@ -158,7 +158,7 @@ impl Inner {
         if state.expose().len() > MAX_STATE_BYTES {
             return Err(SignInError::Unknown);
         }
-        match self.pending.take(hash_of_state(state), Some(hash_of_owner(owner)), self.clock.now()).await? {
+        match self.pending.take(hash_of_state(state), hash_of_owner(owner), self.clock.now()).await? {
             TakenSignIn::Taken(pending) => Ok(*pending),
             TakenSignIn::OtherOwner => Err(SignInError::OtherOwner),
             TakenSignIn::Nothing => Err(SignInError::Unknown),
