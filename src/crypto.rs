@@ -14,7 +14,7 @@ mod system_token_signer;
 mod verification_keys;
 
 pub use audit_key::{AuditKey, AuditKeyError, AuditKeyId, AuditName};
-pub use fingerprint::{Fingerprint, FingerprintError, Fingerprinter, KeyedHasher, RandomnessError};
+pub use fingerprint::{Fingerprint, FingerprintError, Fingerprinter, KeyedHasher, RandomnessError, issued_for};
 pub use jwt_verifier::{
     IdTokenClaims, IdTokenProfile, JwtAlgorithm, JwtHeader, JwtRejection, ServiceAccountClaims, ServiceAccountProfile,
     SystemUserClaims, SystemUserProfile, WebhookClaims, WebhookProfile, is_invisible, service_account_token_header,

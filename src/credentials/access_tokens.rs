@@ -176,8 +176,9 @@ impl AccessTokens {
         Err(AccessTokenError::Overloaded)
     }
 
-    /// Held by a sign-in, which may bring a grant.
-    pub(super) fn under_way(&self) -> TaskTrackerToken {
+    /// Held by what goes on when its caller is gone, such as a sign-in, which may bring a grant: a server that stops waits
+    /// for it before the store is closed.
+    pub fn under_way(&self) -> TaskTrackerToken {
         self.0.kept_grants.under_way()
     }
 

@@ -18,7 +18,8 @@ use super::{Settings, SystemTicket, TicketError};
 use crate::audit::{Audit, Event};
 use crate::clock::Clock;
 use crate::crypto::{
-    Fingerprinter, JwtRejection, SystemUserClaims, SystemUserProfile, unverified_header, verify_system_user_jwt,
+    Fingerprinter, JwtRejection, SystemUserClaims, SystemUserProfile, issued_for, unverified_header,
+    verify_system_user_jwt,
 };
 use crate::identifiers::{ContextIdentifier, UnverifiedJwt};
 use crate::random::Random;
@@ -135,7 +136,6 @@ impl Exchange {
             shared,
             tenants: Arc::clone(&self.tenants),
             superoffice: Arc::clone(&self.superoffice),
-            fingerprinter: self.fingerprinter.clone(),
             settings: self.settings.clone(),
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
@@ -275,10 +275,11 @@ impl Exchange {
         webapi_url: Option<String>,
     ) -> SystemTicket {
         let (expire_time, refresh_time) = self.settings.times_of(sent, &*self.random);
+        let fingerprint = self.fingerprinter.fingerprint(&claims.ticket);
         SystemTicket {
             context_identifier: tenant.context_identifier,
-            fingerprint: self.fingerprinter.fingerprint(&claims.ticket),
-            issued_for: self.fingerprinter.fingerprint_of_token(&tenant.system_user_token),
+            fingerprint,
+            issued_for: issued_for(&claims.ticket, fingerprint, &tenant.system_user_token),
             ticket: claims.ticket,
             issue_time: sent,
             expire_time,

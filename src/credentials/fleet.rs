@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::{Settings, SystemTicket, TicketError};
 use crate::clock::Clock;
-use crate::crypto::{Fingerprint, Fingerprinter};
+use crate::crypto::{Fingerprint, issued_for};
 use crate::identifiers::ContextIdentifier;
 use crate::random::Random;
 use crate::store::{Lease, SharedTicket, SharedTickets, Tenant, Tenants};
@@ -25,7 +25,6 @@ pub(super) struct Fleet {
     pub(super) shared: Option<Arc<dyn SharedTickets>>,
     pub(super) tenants: Arc<dyn Tenants>,
     pub(super) superoffice: Arc<SuperOffice>,
-    pub(super) fingerprinter: Fingerprinter,
     pub(super) settings: Settings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
@@ -131,8 +130,7 @@ impl Fleet {
         let comfortable = self.clock.now().saturating_add(self.settings.wait_before_expiry).unwrap_or(Timestamp::MAX);
         let lives = found.expire_time > comfortable;
         let is_newer = current.is_none_or(|current| found.expire_time > current.expire_time);
-        let is_its = self.fingerprinter.is_of_token(found.issued_for, &registered.system_user_token)
-            && self.fingerprinter.is_of(found.fingerprint, &found.ticket);
+        let is_its = found.issued_for == issued_for(&found.ticket, found.fingerprint, &registered.system_user_token);
         Ok((lives && is_newer && is_its).then(|| self.adopted(found, registered)))
     }
 

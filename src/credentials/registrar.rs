@@ -49,11 +49,6 @@ impl Registrar {
         Self { audit, ..self }
     }
 
-    /// Where that is written.
-    pub(super) fn audit(&self) -> &Audit {
-        &self.audit
-    }
-
     /// Whether the tenant is registered.
     pub(super) async fn knows(&self, tenant: ContextIdentifier) -> Result<bool, StoreError> {
         Ok(self.tenants.find(tenant).await?.is_some())

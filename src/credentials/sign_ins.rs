@@ -10,7 +10,6 @@ use super::access_tokens::{FreshAccessToken, tenant_of};
 use super::registrar::Occasion;
 use super::sign_in::is_login_hint;
 use super::{AccessTokens, BegunSignIn, Registrar, SignInAnswer, SignInError, SignInOwner, SignInRequest, SignedIn};
-use crate::audit::Event;
 use crate::clock::Clock;
 use crate::crypto::{IdTokenClaims, RandomnessError, SecretHash, code_challenge, random_code_verifier, random_token};
 use crate::identifiers::{AuthorizationCode, ContextIdentifier, Nonce, RefreshToken, SignInState};
@@ -78,7 +77,7 @@ impl SignIns {
         });
         let now = inner.clock.now();
         let expire_time = now.saturating_add(PATIENCE).unwrap_or(Timestamp::MAX);
-        let owner = Some(hash_of_owner(&owner));
+        let owner = hash_of_owner(&owner);
         let sign_in = PendingSignIn { redirect_uri, nonce, code_verifier, tenant, login_hint, owner, expire_time };
         inner.pending.add(hash_of_state(&state), &sign_in, now).await?;
         Ok(BegunSignIn { authorization_url: authorization_url.into(), state, expire_time })
@@ -86,11 +85,13 @@ impl SignIns {
 
     /// Ends a sign-in with what the redirect brought. Once begun it goes on by itself: a caller who goes away after the
     /// code was sent loses nothing. Which tenant it is comes out only then: `is_entitled` says whether whoever asks may have
-    /// it, before anything is registered or kept.
+    /// it, before anything is registered or kept. Whoever went away is not told: `tell` is, as soon as the user is signed
+    /// in.
     pub async fn finish(
         &self,
         answer: SignInAnswer,
         is_entitled: impl Fn(ContextIdentifier) -> bool + Send + Sync + 'static,
+        tell: impl FnOnce(&SignedIn) + Send + 'static,
     ) -> Result<SignedIn, SignInError> {
         if !is_code(&answer.code) {
             return Err(SignInError::CodeInvalid);
@@ -98,20 +99,11 @@ impl SignIns {
         let inner = Arc::clone(&self.0);
         let place = Arc::clone(&inner.places).try_acquire_owned().map_err(|_| SignInError::Overloaded)?;
         let under_way = inner.access_tokens.under_way();
-        let caller = Arc::new(());
-        let waiting = Arc::downgrade(&caller);
         let finishing = async move {
             let _until_it_is_done = (place, under_way);
-            let outcome = inner.finish(&answer, is_entitled).await;
-            if let Ok(signed_in) = &outcome
-                && waiting.strong_count() == 0
-            {
-                inner.note_unheard(signed_in);
-            }
-            outcome
+            inner.finish(&answer, is_entitled).await.inspect(tell)
         };
         let finished = tokio::spawn(finishing.in_current_span()).await;
-        drop(caller);
         finished.unwrap_or_else(|_| Err(SignInError::Internal("the sign-in ended without an outcome".into())))
     }
 
@@ -162,19 +154,11 @@ impl Inner {
         })
     }
 
-    /// Whoever asked for it is gone, and with them the event that would tell of it.
-    fn note_unheard(&self, signed_in: &SignedIn) {
-        if let Some(change) = signed_in.change() {
-            let event = Event::of_change(signed_in.context_identifier, &signed_in.user, change);
-            self.registrar.audit().note(&event);
-        }
-    }
-
     async fn take(&self, state: &SignInState, owner: &SignInOwner) -> Result<PendingSignIn, SignInError> {
         if state.expose().len() > MAX_STATE_BYTES {
             return Err(SignInError::Unknown);
         }
-        match self.pending.take(hash_of_state(state), Some(hash_of_owner(owner)), self.clock.now()).await? {
+        match self.pending.take(hash_of_state(state), hash_of_owner(owner), self.clock.now()).await? {
             TakenSignIn::Taken(pending) => Ok(*pending),
             TakenSignIn::OtherOwner => Err(SignInError::OtherOwner),
             TakenSignIn::Nothing => Err(SignInError::Unknown),

@@ -16,7 +16,7 @@ pub struct SystemTicket {
     pub ticket: Ticket,
     /// Names the ticket without revealing it.
     pub fingerprint: Fingerprint,
-    /// Names the system user token that it was issued for.
+    /// Says for which system user token it was issued, to whom has both.
     pub issued_for: Fingerprint,
     /// When the exchange that gave the ticket was sent.
     pub issue_time: Timestamp,

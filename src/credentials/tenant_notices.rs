@@ -4,8 +4,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tracing::{Instrument, info};
 
-use super::SystemTickets;
 use super::error::STORE_PAUSE;
+use super::{KeptGrants, SystemTickets};
 use crate::clock::Clock;
 use crate::crypto::{JwtRejection, WebhookClaims, WebhookProfile, unverified_header, verify_webhook_token};
 use crate::identifiers::{ContextIdentifier, UnverifiedJwt};
@@ -22,6 +22,7 @@ pub struct TenantNotices {
     tenants: Arc<dyn Tenants>,
     seen: Arc<dyn SeenNotices>,
     tickets: SystemTickets,
+    kept_grants: KeptGrants,
     leeway: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -104,24 +105,30 @@ impl From<StoreError> for NoticeError {
 }
 
 impl TenantNotices {
-    /// `leeway` is how far SuperOffice's clock may be from ours.
+    /// `leeway` is how far SuperOffice's clock may be from ours. Where grants are kept is waited for what is under way.
     pub fn new(
         superoffice: Arc<SuperOffice>,
         tenants: Arc<dyn Tenants>,
         seen: Arc<dyn SeenNotices>,
         tickets: SystemTickets,
+        kept_grants: KeptGrants,
         leeway: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { superoffice, tenants, seen, tickets, leeway, clock }
+        Self { superoffice, tenants, seen, tickets, kept_grants, leeway, clock }
     }
 
     /// Verifies a notice and acts on it, once.
     ///
     /// That it came is written down before anything is done. What is done then is done in memory and cannot fail, and
     /// where a process ends in between there is no memory to correct. So a notice that failed can be sent again, and one
-    /// that is written down never acts a second time. Once it is verified it goes on without its sender.
-    pub async fn take(&self, notice: TenantNotice) -> Result<NoticeOutcome, NoticeError> {
+    /// that is written down never acts a second time. Once it is verified it goes on without its sender, and
+    /// `tell` is called once it is written down.
+    pub async fn take(
+        &self,
+        notice: TenantNotice,
+        tell: impl FnOnce() + Send + 'static,
+    ) -> Result<NoticeOutcome, NoticeError> {
         let TenantNotice { event, context_identifier: tenant, token, public_endpoint } = notice;
         let claims = self.verify(tenant, &token).await.map_err(NoticeError::Forged)?;
         if !self.is_registered(tenant).await? {
@@ -130,9 +137,12 @@ impl TenantNotices {
         }
         let moved_to = public_endpoint.and_then(|host| self.superoffice.checked_tenant_url(&format!("https://{host}")));
         let notices = self.clone();
+        let under_way = self.kept_grants.under_way();
         // What is written down has to be acted on, also when its sender hangs up in between.
         let taking = async move {
+            let _until_it_is_done = under_way;
             notices.remember(&claims, event, tenant).await?;
+            tell();
             info!(%tenant, ?event, moved_to, "SuperOffice tells of a tenant");
             notices.act(tenant, event);
             Ok(NoticeOutcome::Taken)

@@ -21,13 +21,7 @@ pub struct FingerprintError;
 /// Makes the fingerprints of tickets. Nobody without the client secret can tell which ticket a fingerprint names. Clones
 /// have the same secret, also when it is replaced.
 #[derive(Clone)]
-pub struct Fingerprinter(Arc<ArcSwap<Keys>>);
-
-struct Keys {
-    current: hmac::Key,
-    /// Recognises the fingerprints that were made before the client secret was replaced, here or in another process.
-    previous: Option<hmac::Key>,
-}
+pub struct Fingerprinter(Arc<ArcSwap<hmac::Key>>);
 
 /// Hashes secrets into map keys under a random key of this process, so that the map never holds the secrets.
 #[derive(Clone)]
@@ -41,41 +35,27 @@ pub struct RandomnessError;
 impl Fingerprinter {
     /// The same secret makes the same fingerprints, so that replicas and restarts agree.
     pub fn new(secret: &ClientSecret) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(Keys { current: derived_key(secret), previous: None })))
+        Self(Arc::new(ArcSwap::from_pointee(derived_key(secret))))
     }
 
-    /// Has another secret make fingerprints from now on. Those of the secret before it are still recognised.
+    /// Has another secret make fingerprints from now on. Tickets keep those that they have.
     pub fn replace_secret(&self, secret: &ClientSecret) {
-        let previous = Some(self.0.load().current.clone());
-        self.0.store(Arc::new(Keys { current: derived_key(secret), previous }));
+        self.0.store(Arc::new(derived_key(secret)));
     }
 
     /// The ticket's fingerprint.
     pub fn fingerprint(&self, ticket: &Ticket) -> Fingerprint {
-        fingerprint_by(&self.0.load().current, &of_ticket(ticket))
-    }
-
-    /// Whether the fingerprint is the ticket's.
-    pub fn is_of(&self, fingerprint: Fingerprint, ticket: &Ticket) -> bool {
-        self.0.load().any_makes(fingerprint, &of_ticket(ticket))
-    }
-
-    /// The system user token's fingerprint, which no ticket has.
-    pub fn fingerprint_of_token(&self, token: &SystemUserToken) -> Fingerprint {
-        fingerprint_by(&self.0.load().current, &of_token(token))
-    }
-
-    /// Whether the fingerprint is the system user token's.
-    pub fn is_of_token(&self, fingerprint: Fingerprint, token: &SystemUserToken) -> bool {
-        self.0.load().any_makes(fingerprint, &of_token(token))
+        fingerprint_by(&self.0.load(), &[ticket.expose().as_bytes()])
     }
 }
 
-impl Keys {
-    fn any_makes(&self, fingerprint: Fingerprint, parts: &[&[u8]]) -> bool {
-        let mut keys = std::iter::once(&self.current).chain(&self.previous);
-        keys.any(|key| fingerprint_by(key, parts) == fingerprint)
-    }
+/// Says that a ticket was issued for a system user token and has this fingerprint. The ticket itself is the key: whoever has it
+/// can check what is said, whatever secrets were replaced since, and nobody else can say or learn anything.
+pub fn issued_for(ticket: &Ticket, fingerprint: Fingerprint, token: &SystemUserToken) -> Fingerprint {
+    let ticket = hmac::Key::new(HMAC_SHA256, ticket.expose().as_bytes());
+    let said: [&[u8]; 3] =
+        [b"ticketd: what a ticket is issued for, version 1", &fingerprint.0.to_be_bytes(), token.expose().as_bytes()];
+    fingerprint_by(&ticket, &said)
 }
 
 /// The secret also goes to SuperOffice as it is; the label keeps this use of it apart from any other.
@@ -83,14 +63,6 @@ fn derived_key(secret: &ClientSecret) -> hmac::Key {
     let secret = hmac::Key::new(HMAC_SHA256, secret.expose().as_bytes());
     let derived = hmac::sign(&secret, b"ticketd: fingerprints of tickets, version 1");
     hmac::Key::new(HMAC_SHA256, derived.as_ref())
-}
-
-fn of_ticket(ticket: &Ticket) -> [&[u8]; 1] {
-    [ticket.expose().as_bytes()]
-}
-
-fn of_token(token: &SystemUserToken) -> [&[u8]; 2] {
-    [b"system user token\0", token.expose().as_bytes()]
 }
 
 fn fingerprint_by(key: &hmac::Key, parts: &[&[u8]]) -> Fingerprint {
@@ -199,6 +171,17 @@ mod tests {
             fingerprint,
             Fingerprinter::new(&ClientSecret::new("secret")).fingerprint(&Ticket::new("7T:tickeu"))
         );
+    }
+
+    #[test]
+    fn what_a_ticket_was_issued_for_is_said_by_the_ticket_alone() {
+        let (ticket, token) = (Ticket::new("7T:ticket"), SystemUserToken::new("App-1"));
+        let said = issued_for(&ticket, Fingerprint(1), &token);
+        // Computed with Python's hmac module: replicas of different versions must agree on it.
+        assert_eq!(said.to_string(), "4bd8e7d715a4d38f7a90fa0b3228db6b");
+        assert_ne!(said, issued_for(&Ticket::new("7T:tickeu"), Fingerprint(1), &token));
+        assert_ne!(said, issued_for(&ticket, Fingerprint(2), &token));
+        assert_ne!(said, issued_for(&ticket, Fingerprint(1), &SystemUserToken::new("App-2")));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::proto::{
     ExchangeAuthorizationCodeResponse, authorization_service_server,
 };
 use crate::authorization::Method;
-use crate::credentials::SignIns;
+use crate::credentials::{SignIns, SignedIn};
 
 /// Signs users in, for callers that own the browser's redirect.
 #[derive(Clone, Debug)]
@@ -50,9 +50,12 @@ impl authorization_service_server::AuthorizationService for AuthorizationService
         // Which tenant the user signs in to comes out only when the code is exchanged.
         let is_entitled = self.permits.entitlement(caller.clone(), Method::ExchangeAuthorizationCode, record.clone());
         let answer = convert::sign_in_answer(request.into_inner(), caller);
-        let signed_in = self.sign_ins.finish(answer, is_entitled).await?;
-        record.user(&signed_in.user);
-        record.change(signed_in.change());
+        let of_sign_in = record.clone();
+        let tell = move |signed_in: &SignedIn| {
+            of_sign_in.user(&signed_in.user);
+            of_sign_in.change(signed_in.change());
+        };
+        let signed_in = self.sign_ins.finish(answer, is_entitled, tell).await?;
         record.access_token(&signed_in.access_token, signed_in.expire_time, "sign_in");
         Ok(Response::new(convert::signed_in(signed_in)))
     }

@@ -48,6 +48,11 @@ pub(super) fn overloaded() -> Status {
     too_many().into()
 }
 
+/// Something ended without an outcome, by a panic that is in the log.
+pub(super) fn broken() -> Status {
+    internal().into()
+}
+
 /// The caller calls more often than it may.
 pub(super) fn rate_limited(retry_after: Duration) -> Status {
     let message = "this caller calls more often than it may";
@@ -311,6 +316,7 @@ fn caller(error: &CallerError) -> Refusal {
             "the cluster cannot be asked about the caller's token at the moment",
             Detail::Retry(*retry_after),
         ),
+        CallerError::Bearer(BearerError::Overloaded) => too_many(),
         CallerError::NoConnection => internal(),
         // What is wrong with a credential is no secret from whom presents it, and holds none of its values.
         error => refuse(Code::Unauthenticated, "CALLER_UNKNOWN", error, Detail::Nothing),

@@ -1,11 +1,12 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::failure::{Failure, Refused};
-use crate::audit::{Audit, Decision, Event, Kind};
+use super::failure::{Failure, Refused, Told};
+use crate::audit::{Audit, Decision, Event, Kind, Lines};
 use crate::clock::Clock;
 use crate::credentials::{SignedIn, TenantEvent, TenantNotice};
 use crate::identifiers::{ContextIdentifier, Peer};
@@ -20,7 +21,29 @@ pub(super) struct Audited {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// What an answer is about that changed something: in its extensions.
+/// What the audit will say of a request that may change something: in its extensions, where what it changes is noted.
+/// Clones are of the same record.
+#[derive(Clone, Debug)]
+pub(super) struct PageRecord(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    audit: Audit,
+    route: String,
+    peer: Option<Peer>,
+    /// By monotonic time.
+    begun: Duration,
+    noted: Mutex<Noted>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    /// Whether its event is made: what is noted from then on is not in it.
+    is_told: bool,
+    changed: Option<Changed>,
+}
+
+/// What was changed, and about whom.
 #[derive(Clone, Debug)]
 pub(super) struct Changed {
     tenant: ContextIdentifier,
@@ -47,46 +70,124 @@ impl Changed {
     }
 }
 
+impl PageRecord {
+    /// Notes what the request has changed. When it has ended already, because its sender hung up or its time was up, the
+    /// change has an event of its own.
+    pub(super) fn changed(&self, changed: Changed) {
+        let mut noted = self.noted();
+        noted.changed = Some(changed);
+        if noted.is_told && noted.changed.as_ref().is_some_and(|changed| changed.change.is_some()) {
+            let event = self.event(&noted, Decision::Allowed, "OK", None);
+            self.0.audit.note(&Event { kind: Kind::Change, ..event });
+        }
+    }
+
+    /// The request's event, as it is written.
+    fn lines(&self, decision: Decision, outcome: &str, reason: Option<&str>, elapsed: Duration) -> Lines {
+        let mut noted = self.noted();
+        noted.is_told = true;
+        let event = self.event(&noted, decision, outcome, reason);
+        self.0.audit.lines([Event { latency: Some(elapsed.saturating_sub(self.0.begun)), ..event }])
+    }
+
+    /// Has the request's event written, and nothing waits for it.
+    fn write_off(&self, decision: Decision, outcome: &str, reason: Option<&str>, elapsed: Duration) {
+        let mut noted = self.noted();
+        noted.is_told = true;
+        let event = self.event(&noted, decision, outcome, reason);
+        let event = Event { latency: Some(elapsed.saturating_sub(self.0.begun)), ..event };
+        if noted.changed.is_some() {
+            self.0.audit.note(&event);
+        } else {
+            // Anybody may ask, as often as they like.
+            self.0.audit.note_at_the_door(&event);
+        }
+    }
+
+    fn event<'a>(
+        &'a self,
+        noted: &'a Noted,
+        decision: Decision,
+        outcome: &'a str,
+        reason: Option<&'a str>,
+    ) -> Event<'a> {
+        let changed = noted.changed.as_ref();
+        Event {
+            kind: Kind::Page,
+            request_id: None,
+            trace_id: None,
+            caller: None,
+            peer: self.0.peer,
+            rpc: &self.0.route,
+            tenant: changed.map(|changed| changed.tenant),
+            user: changed.and_then(|changed| changed.user.as_deref()),
+            decision,
+            rule_id: None,
+            issued: None,
+            change: changed.and_then(|changed| changed.change),
+            outcome,
+            reason,
+            latency: None,
+        }
+    }
+
+    /// No code panics while it holds the lock.
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Writes down what was changed before the answer leaves, and who was refused. Nothing is begun that could not be
 /// written down.
-pub(super) async fn audited(State(audited): State<Audited>, request: Request, next: Next) -> Response {
+pub(super) async fn audited(State(audited): State<Audited>, mut request: Request, next: Next) -> Response {
     let Audited { audit, clock } = audited;
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let Some(route) = route.filter(|route| CHANGING.contains(&route.as_str())) else { return next.run(request).await };
     let peer = request.extensions().get::<Peer>().copied();
     let begun = clock.elapsed();
+    let record = PageRecord(Arc::new(Inner { audit: audit.clone(), route, peer, begun, noted: Mutex::default() }));
+    request.extensions_mut().insert(record.clone());
+    let mut open = Open { record: Some(record), clock };
     let response = if audit.check().is_ok() { next.run(request).await } else { Failure::unaudited().into_response() };
-    let status = response.status();
-    let changed = response.extensions().get::<Changed>();
-    let refused = response.extensions().get::<Refused>();
-    let event = Event {
-        kind: Kind::Page,
-        request_id: None,
-        trace_id: None,
-        caller: None,
-        peer,
-        rpc: &route,
-        tenant: changed.map(|changed| changed.tenant),
-        user: changed.and_then(|changed| changed.user.as_deref()),
-        decision: if refused.is_some() { Decision::Refused } else { Decision::Allowed },
-        rule_id: None,
-        issued: None,
-        change: changed.and_then(|changed| changed.change),
-        outcome: status.as_str(),
-        reason: refused.map(|refused| refused.reason),
-        latency: Some(clock.elapsed().saturating_sub(begun)),
-    };
-    if refused.is_some() {
-        // Anybody may ask, as often as they like.
-        audit.note_at_the_door(&event);
-        return response;
+    open.close(&audit, response).await
+}
+
+/// A request without an event. Dropped, it was given up or has panicked.
+struct Open {
+    record: Option<PageRecord>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Open {
+    /// The answer once its event is written, or what is answered in its place.
+    async fn close(&mut self, audit: &Audit, response: Response) -> Response {
+        let Some(record) = self.record.take() else { return response };
+        let elapsed = self.clock.elapsed();
+        let status = response.status();
+        if let Some(Refused { reason, .. }) = response.extensions().get() {
+            record.write_off(Decision::Refused, status.as_str(), Some(reason), elapsed);
+            return response;
+        }
+        let unaudited = Failure::unaudited();
+        let Told { status: instead, reason, .. } = unaudited.told;
+        let lines = record.lines(Decision::Allowed, status.as_str(), None, elapsed);
+        let otherwise = || record.lines(Decision::Refused, instead.as_str(), Some(reason), elapsed);
+        match audit.write(lines, otherwise).await {
+            Ok(()) => response,
+            Err(_) => unaudited.into_response(),
+        }
     }
-    let unaudited = Failure::unaudited();
-    let outcome = unaudited.told.status;
-    let instead =
-        Event { decision: Decision::Refused, outcome: outcome.as_str(), reason: Some(unaudited.told.reason), ..event };
-    match audit.write(audit.lines([event]), || audit.lines([instead])).await {
-        Ok(()) => response,
-        Err(_) => unaudited.into_response(),
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            let (decision, outcome, reason) = if std::thread::panicking() {
+                (Decision::Refused, "500", Some("INTERNAL"))
+            } else {
+                (Decision::Cancelled, "CANCELLED", None)
+            };
+            record.write_off(decision, outcome, reason, self.clock.elapsed());
+        }
     }
 }

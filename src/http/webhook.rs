@@ -11,7 +11,7 @@ use axum::{Extension, Router};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::audited::Changed;
+use super::audited::{Changed, PageRecord};
 use super::failure::Refused;
 use super::page::retry_after;
 use crate::credentials::{NoticeError, NoticeOutcome, TenantEvent, TenantNotice, TenantNotices};
@@ -42,6 +42,7 @@ struct Payload {
 /// nobody's business.
 async fn take(
     State(notices): State<TenantNotices>,
+    Extension(record): Extension<PageRecord>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -50,9 +51,8 @@ async fn take(
         Err(refusal) => return refusal,
     };
     let changed = Changed::by_notice(&notice);
-    match notices.take(notice).await {
-        Ok(NoticeOutcome::Taken) => (StatusCode::ACCEPTED, Extension(changed)).into_response(),
-        Ok(NoticeOutcome::Unregistered) => StatusCode::ACCEPTED.into_response(),
+    match notices.take(notice, move || record.changed(changed)).await {
+        Ok(NoticeOutcome::Taken | NoticeOutcome::Unregistered) => StatusCode::ACCEPTED.into_response(),
         Err(error @ NoticeError::Forged(_)) => refuse(StatusCode::UNAUTHORIZED, "NOTICE_FORGED", &error),
         // Who sends it again because our answer got lost learns that it did arrive.
         Err(error @ NoticeError::Replayed) => refuse(StatusCode::CONFLICT, "NOTICE_REPLAYED", &error),

@@ -33,4 +33,7 @@ pub enum BearerError {
         /// When to ask again.
         retry_after: Duration,
     },
+    /// As many tokens are asked about as may be at once, and it was not its turn in time.
+    #[error("the cluster is asked about too many tokens at once")]
+    Overloaded,
 }

@@ -5,15 +5,24 @@ use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 use x509_cert::Certificate;
 use x509_cert::der::{Decode, Encode};
-use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::ext::pkix::{BasicConstraints, SubjectKeyIdentifier};
 use x509_cert::time::{Time, Validity};
 
 /// The authorities whose word counts: for one trust domain, or for DNS names.
 #[derive(Clone, Debug)]
 pub struct Bundle {
+    pub(super) authorities: Vec<Authority>,
+}
+
+/// One authority. Others may have the same name: after a change of keys, or in another trust domain.
+#[derive(Clone, Debug)]
+pub(super) struct Authority {
+    /// This one alone.
     pub(super) roots: RootCertStore,
-    /// Their names, each as its DER.
-    pub(super) subjects: Vec<Vec<u8>>,
+    /// Its name, as its DER.
+    pub(super) subject: Vec<u8>,
+    /// What names its key, where its certificate says that.
+    pub(super) key_id: Option<Vec<u8>>,
     expire_time: Timestamp,
 }
 
@@ -44,35 +53,39 @@ impl Bundle {
         if certificates.is_empty() {
             return Err(BundleError::Empty);
         }
-        let mut bundle = Self { roots: RootCertStore::empty(), subjects: Vec::new(), expire_time: now };
+        let mut authorities = Vec::new();
         for certificate in certificates {
-            bundle.add(certificate, now)?;
+            authorities.extend(Authority::new(certificate, now)?);
         }
-        if bundle.roots.is_empty() { Err(BundleError::NoneValid) } else { Ok(bundle) }
+        if authorities.is_empty() { Err(BundleError::NoneValid) } else { Ok(Self { authorities }) }
     }
 
     /// Until when one of them is valid: from then on nobody's certificate is.
     pub fn expire_time(&self) -> Timestamp {
-        self.expire_time
+        self.authorities.iter().map(|authority| authority.expire_time).max().unwrap_or(Timestamp::MIN)
     }
+}
 
-    fn add(&mut self, certificate: CertificateDer<'static>, now: Timestamp) -> Result<(), BundleError> {
+impl Authority {
+    /// None when it is not valid at `now`.
+    fn new(certificate: CertificateDer<'static>, now: Timestamp) -> Result<Option<Self>, BundleError> {
         let parsed = Certificate::from_der(&certificate).map_err(|_| BundleError::Malformed)?;
         let parsed = parsed.tbs_certificate();
         let constraints = parsed.get_extension::<BasicConstraints>().map_err(|_| BundleError::Malformed)?;
         if !constraints.is_some_and(|(_, constraints)| constraints.ca) {
             return Err(BundleError::NotAnAuthority);
         }
-        let Some([_, until]) =
+        let Some([_, expire_time]) =
             valid_from_until(parsed.validity()).filter(|[from, until]| (from..=until).contains(&&now))
         else {
-            return Ok(());
+            return Ok(None);
         };
         let subject = parsed.subject().to_der().map_err(|_| BundleError::Malformed)?;
-        self.roots.add(certificate).map_err(|_| BundleError::Malformed)?;
-        self.subjects.push(subject);
-        self.expire_time = self.expire_time.max(until);
-        Ok(())
+        let key_id = parsed.get_extension::<SubjectKeyIdentifier>().map_err(|_| BundleError::Malformed)?;
+        let key_id = key_id.map(|(_, id)| id.0.as_bytes().to_vec());
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).map_err(|_| BundleError::Malformed)?;
+        Ok(Some(Self { roots, subject, key_id, expire_time }))
     }
 }
 

@@ -9,6 +9,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
 
+use super::bundle::Authority;
 use super::leaf::{self, CertificateRefusal};
 use super::{Bundle, RevocationList};
 use crate::identifiers::CallerId;
@@ -16,8 +17,8 @@ use crate::identifiers::CallerId;
 /// Verifies client certificates, each with the authorities of the trust domain that it claims and no others: an
 /// authority of one domain cannot make a caller of another.
 pub struct ClientCertificates {
-    trust_domains: BTreeMap<String, Arc<dyn ClientCertVerifier>>,
-    dns: Option<Arc<dyn ClientCertVerifier>>,
+    trust_domains: BTreeMap<String, Verifiers>,
+    dns: Option<Verifiers>,
     required: bool,
     provider: Arc<CryptoProvider>,
 }
@@ -32,22 +33,26 @@ impl ClientCertificates {
         required: bool,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, VerifierBuilderError> {
+        let bundles = trust_domains.values().chain(&dns);
+        let authorities: Vec<_> = bundles.flat_map(|bundle| &bundle.authorities).collect();
+        let is_claimed = |list: &RevocationList| authorities.iter().any(|authority| list.is_of(authority));
+        let lists: Vec<_> = revocations.iter().map(|list| (list, is_claimed(list))).collect();
         let trust_domains = trust_domains
             .into_iter()
-            .map(|(name, bundle)| Ok((name, verifier(bundle, revocations, &provider)?)))
+            .map(|(name, bundle)| Ok((name, Verifiers::new(bundle, &lists, &provider)?)))
             .collect::<Result<_, VerifierBuilderError>>()?;
-        let dns = dns.map(|bundle| verifier(bundle, revocations, &provider)).transpose()?;
+        let dns = dns.map(|bundle| Verifiers::new(bundle, &lists, &provider)).transpose()?;
         Ok(Self { trust_domains, dns, required, provider })
     }
 
     /// The caller that a certificate names, if such callers are accepted.
     pub fn caller(&self, certificate: &CertificateDer<'_>) -> Result<CallerId, CertificateRefusal> {
         let caller = leaf::caller(certificate)?;
-        self.verifier_of(&caller)?;
+        self.verifiers_of(&caller)?;
         Ok(caller)
     }
 
-    fn verifier_of(&self, caller: &CallerId) -> Result<&Arc<dyn ClientCertVerifier>, CertificateRefusal> {
+    fn verifiers_of(&self, caller: &CallerId) -> Result<&Verifiers, CertificateRefusal> {
         match caller {
             CallerId::Spiffe(id) => self.trust_domains.get(id.trust_domain()).ok_or(CertificateRefusal::TrustDomain),
             CallerId::Dns(_) => self.dns.as_ref().ok_or(CertificateRefusal::DnsNotAccepted),
@@ -56,22 +61,74 @@ impl ClientCertificates {
     }
 }
 
-/// Builds chains to one bundle's authorities.
-///
-/// A certificate that a revocation list names is refused, and so is one whose list is no longer current. Once an authority
-/// of the bundle has a list, every certificate of its chains needs one; before, those that no list speaks of are accepted:
-/// the lists of one bundle are no duty of another.
-fn verifier(
-    bundle: Bundle,
-    revocations: &[RevocationList],
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
-    let Bundle { roots, subjects, .. } = bundle;
-    let has_list = revocations.iter().any(|list| subjects.contains(&list.issuer));
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .with_crls(revocations.iter().map(|list| list.der.clone()))
-        .enforce_revocation_expiration();
-    if has_list { builder.build() } else { builder.allow_unknown_revocation_status().build() }
+/// Verifies by the authorities of one bundle.
+#[derive(Debug)]
+struct Verifiers(Vec<Arc<dyn ClientCertVerifier>>);
+
+impl Verifiers {
+    /// One for each authority, with the lists that it answers for: those of another that has the same name say nothing
+    /// about its certificates.
+    ///
+    /// A certificate that a revocation list names is refused, and so is one whose list is no longer current. Once an
+    /// authority of the bundle has a list, every certificate of its chains needs one; before, those that no list speaks of
+    /// are accepted: the lists of one bundle are no duty of another.
+    fn new(
+        bundle: Bundle,
+        lists: &[(&RevocationList, bool)],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, VerifierBuilderError> {
+        let counts = |authority: &Authority, list: &RevocationList, is_claimed: bool| {
+            // One that nobody answers for is everybody's of that name, and verifies nobody: it may be forged, or the
+            // authority has another key by now and no list of that.
+            list.is_of(authority) || (list.names(authority) && !is_claimed)
+        };
+        let has_list = lists
+            .iter()
+            .any(|(list, is_claimed)| bundle.authorities.iter().any(|authority| counts(authority, list, *is_claimed)));
+        let verifier = |authority: Authority| {
+            // Lists of other names may be of authorities below it.
+            let its = lists
+                .iter()
+                .filter(|(list, is_claimed)| !list.names(&authority) || counts(&authority, list, *is_claimed));
+            let mut its: Vec<_> = its.map(|(list, _)| list.der.clone()).collect();
+            // Without any, rustls asks for none.
+            if has_list && its.is_empty() {
+                its = lists.iter().map(|(list, _)| list.der.clone()).collect();
+            }
+            let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(authority.roots), Arc::clone(provider))
+                .with_crls(its)
+                .enforce_revocation_expiration();
+            if has_list { builder.build() } else { builder.allow_unknown_revocation_status().build() }
+        };
+        bundle.authorities.into_iter().map(verifier).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Accepts what one of them accepts. Else the error is of the one that came furthest.
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let mut furthest = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        for verifier in &self.0 {
+            match verifier.verify_client_cert(end_entity, intermediates, now) {
+                Ok(verified) => return Ok(verified),
+                Err(error) if distance(&error) > distance(&furthest) => furthest = error,
+                Err(_) => {}
+            }
+        }
+        Err(furthest)
+    }
+}
+
+/// How far the chain of a certificate came: not to an authority, to one of the same name, to the authority.
+fn distance(error: &rustls::Error) -> u8 {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => 0,
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => 1,
+        _ => 2,
+    }
 }
 
 impl ClientCertVerifier for ClientCertificates {
@@ -91,8 +148,7 @@ impl ClientCertVerifier for ClientCertificates {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let caller = leaf::caller(end_entity).map_err(refused)?;
-        let verifier = self.verifier_of(&caller).map_err(refused)?;
-        verifier.verify_client_cert(end_entity, intermediates, now)
+        self.verifiers_of(&caller).map_err(refused)?.verify(end_entity, intermediates, now)
     }
 
     fn verify_tls12_signature(

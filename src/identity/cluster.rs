@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::regular_file;
 
 /// For the whole of a request: files, connection, answer.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A key set and the answer to a review have a few KiB.

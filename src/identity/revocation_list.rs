@@ -3,7 +3,11 @@ use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 use x509_cert::certificate::Rfc5280;
 use x509_cert::crl::CertificateList;
+use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{Decode, Encode};
+use x509_cert::ext::pkix::AuthorityKeyIdentifier;
+
+use super::bundle::Authority;
 
 /// What an authority has taken back.
 #[derive(Clone, Debug)]
@@ -11,6 +15,8 @@ pub struct RevocationList {
     pub(super) der: CertificateRevocationListDer<'static>,
     /// The authority's name, as its DER.
     pub(super) issuer: Vec<u8>,
+    /// What names the authority's key, where the list says that.
+    pub(super) key_id: Option<Vec<u8>>,
 }
 
 /// Why a file holds no [`RevocationList`]s.
@@ -36,7 +42,26 @@ impl RevocationList {
 
     fn new(der: CertificateRevocationListDer<'static>) -> Result<Self, RevocationListError> {
         let parsed = CertificateList::<Rfc5280>::from_der(&der).map_err(|_| RevocationListError::Malformed)?;
-        let issuer = parsed.tbs_cert_list.issuer.to_der().map_err(|_| RevocationListError::Malformed)?;
-        Ok(Self { der, issuer })
+        let list = parsed.tbs_cert_list;
+        let issuer = list.issuer.to_der().map_err(|_| RevocationListError::Malformed)?;
+        let mut extensions = list.crl_extensions.iter().flatten();
+        let key_id = extensions
+            .find(|extension| extension.extn_id == AuthorityKeyIdentifier::OID)
+            .map(|extension| AuthorityKeyIdentifier::from_der(extension.extn_value.as_bytes()))
+            .transpose()
+            .map_err(|_| RevocationListError::Malformed)?
+            .and_then(|authority| Some(authority.key_identifier?.as_bytes().to_vec()));
+        Ok(Self { der, issuer, key_id })
+    }
+
+    /// Whether the list is of an authority with this name.
+    pub(super) fn names(&self, authority: &Authority) -> bool {
+        self.issuer == authority.subject
+    }
+
+    /// Whether the list is of this very authority, as far as names go: of some that have the same one, the key decides.
+    pub(super) fn is_of(&self, authority: &Authority) -> bool {
+        let is_other_key = self.key_id.as_ref().zip(authority.key_id.as_ref()).is_some_and(|(its, own)| its != own);
+        self.names(authority) && !is_other_key
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tracing::{Instrument, warn};
 
 use super::BearerError;
-use super::cluster::{Cluster, TIMEOUT};
+use super::cluster::Cluster;
 use crate::clock::Clock;
 use crate::identifiers::{ServiceAccount, UnverifiedJwt};
 use crate::log_pace::LogPace;
@@ -24,6 +24,8 @@ const MAX_REFUSED: u64 = 10_000;
 /// After a failure nothing is asked for so long: callers are told at once.
 const PAUSE: Duration = Duration::from_secs(1);
 const MAX_IN_FLIGHT: usize = 16;
+/// How long a question waits for its turn. That others are asked about says nothing about the API server.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 type Hash = [u8; 32];
 type Flight = Shared<BoxFuture<'static, Result<(), BearerError>>>;
@@ -118,32 +120,38 @@ impl TokenReviews {
         let task = tokio::spawn(asking.in_current_span());
         let inner = Arc::clone(&self.0);
         let outcome = task.map(move |outcome| {
-            outcome.unwrap_or_else(|_| inner.settle(hash, Err(Failure("the question was given up".to_owned()))))
+            outcome.unwrap_or_else(|_| {
+                inner.settle(hash, Err(Failure::Unanswered("the question was given up".to_owned())))
+            })
         });
         outcome.boxed().shared()
     }
 }
 
 /// What kept us from hearing an answer.
-struct Failure(String);
+enum Failure {
+    /// Nothing was asked.
+    Crowded,
+    Unanswered(String),
+}
 
 impl Inner {
     async fn ask(&self, token: &UnverifiedJwt, account: &ServiceAccount) -> Result<bool, Failure> {
         let permit = tokio::select! {
-            permit = self.permits.acquire() => permit.map_err(|error| Failure(error.to_string()))?,
-            () = self.clock.sleep(TIMEOUT) => return Err(Failure("too many tokens are asked about".to_owned())),
+            permit = self.permits.acquire() => permit.map_err(|error| Failure::Unanswered(error.to_string()))?,
+            () = self.clock.sleep(LONGEST_WAIT) => return Err(Failure::Crowded),
         };
         let question = serde_json::to_vec(&Review {
             api_version: "authentication.k8s.io/v1",
             kind: "TokenReview",
             spec: Spec { token: token.expose(), audiences: [&self.audience] },
         });
-        let question = question.map_err(|error| Failure(error.to_string()))?;
+        let question = question.map_err(|error| Failure::Unanswered(error.to_string()))?;
         let answer = self.cluster.post(PATH, question).await;
         drop(permit);
-        let answer = answer.map_err(|error| Failure(format!("TokenReview: {error}")))?;
+        let answer = answer.map_err(|error| Failure::Unanswered(format!("TokenReview: {error}")))?;
         let answer: Reviewed = serde_json::from_slice(&answer)
-            .map_err(|_| Failure("TokenReview: the answer is no TokenReview".to_owned()))?;
+            .map_err(|_| Failure::Unanswered("TokenReview: the answer is no TokenReview".to_owned()))?;
         let Status { authenticated, user, audiences } = answer.status;
         let name = account.as_str().replacen('/', ":", 1);
         // A server that does not know audiences names none, and has not looked at them.
@@ -162,7 +170,8 @@ impl Inner {
                 self.refused.insert(hash, now + REFUSED_FOR);
                 Err(BearerError::Withdrawn)
             }
-            Err(Failure(cause)) => {
+            Err(Failure::Crowded) => Err(BearerError::Overloaded),
+            Err(Failure::Unanswered(cause)) => {
                 if let Some(unlogged) = self.pace.admit("token_review") {
                     warn!(cause, unlogged, "the cluster cannot be asked about callers' tokens");
                 }

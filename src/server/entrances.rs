@@ -53,7 +53,7 @@ impl Entrances {
             None => None,
             Some(path) => {
                 let failed = |source| BindError::UnixSocket { path: path.clone(), source };
-                let entrance = UnixEntrance::bind(path, settings.unix_socket_mode).await.map_err(failed)?;
+                let entrance = UnixEntrance::bind(path, settings.unix_socket_mode, &**clock).await.map_err(failed)?;
                 Some((entrance, path.clone()))
             }
         };

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tracing::{error, info};
 
 pub(super) use self::application::ApplicationInUse;
@@ -109,23 +112,32 @@ impl Subject {
 
 /// Has every subject follow its files, until it is dropped. A directory that is mounted from a Kubernetes Secret or
 /// `ConfigMap` is swapped as a whole, which a watch on a file would see once and never again: the directories are watched.
-pub(super) async fn follow(mut subjects: Vec<Subject>, clock: Arc<dyn Clock>) {
+pub(super) async fn follow(subjects: Vec<Subject>, clock: Arc<dyn Clock>) {
     let mounts = Mounts::watch(subjects.iter().flat_map(|subject| &subject.files));
+    // Each by itself: a file that hangs holds up no other's subject.
+    let following = subjects.into_iter().map(|subject| follow_one(subject, mounts.changes(), Arc::clone(&clock)));
+    let following: FuturesUnordered<_> = following.collect();
+    if following.into_future().await.0.is_none() {
+        // There is nothing to follow.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn follow_one(mut subject: Subject, mut changes: watch::Receiver<()>, clock: Arc<dyn Clock>) {
     loop {
+        changes.mark_unchanged();
         // A mounted file that hangs must not hold the thread.
         let looked = tokio::task::spawn_blocking(move || {
-            for subject in &mut subjects {
-                subject.look();
-            }
-            subjects
+            subject.look();
+            subject
         });
         let Ok(back) = looked.await else {
             error!("files are not followed any more: a fault of ticketd");
             return;
         };
-        subjects = back;
+        subject = back;
         tokio::select! {
-            () = mounts.changed() => clock.sleep(SETTLE).await,
+            Ok(()) = changes.changed() => clock.sleep(SETTLE).await,
             () = clock.sleep(LOOK_INTERVAL) => {}
         }
     }

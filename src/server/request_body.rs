@@ -1,6 +1,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -8,36 +8,42 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 
-/// A request that is so far behind when its call ends was held back on purpose, or by a line that is gone.
+/// A request that was waited for so long when its call ends was held back on purpose, or by a line that is gone.
 const SLOW: Duration = Duration::from_secs(5);
 
 /// A request's body, which says when the peer did not send all of it in time. A call that waits for it ends at its
 /// deadline; its connection would stay, as good as any, for as many more.
 #[derive(Debug)]
-pub(super) struct RequestBody {
-    body: Incoming,
+pub(super) struct RequestBody<B: Body = Incoming> {
+    body: B,
     has_ended: bool,
-    began: Duration,
+    /// Since when the peer keeps us waiting. What takes time before anybody reads, such as finding out who calls, is no
+    /// fault of the body's.
+    waits_since: Option<Duration>,
     clock: Arc<dyn Clock>,
     held_back: CancellationToken,
 }
 
-impl RequestBody {
+impl<B: Body> RequestBody<B> {
     /// Cancels `held_back` when it is dropped late and unfinished.
-    pub(super) fn new(body: Incoming, clock: Arc<dyn Clock>, held_back: CancellationToken) -> Self {
-        Self { body, has_ended: false, began: clock.elapsed(), clock, held_back }
+    pub(super) fn new(body: B, clock: Arc<dyn Clock>, held_back: CancellationToken) -> Self {
+        Self { body, has_ended: false, waits_since: None, clock, held_back }
     }
 }
 
-impl Body for RequestBody {
-    type Data = <Incoming as Body>::Data;
-    type Error = <Incoming as Body>::Error;
+impl<B: Body + Unpin> Body for RequestBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            // A byte now and then does not count as coming in time.
+            self.waits_since = self.waits_since.or_else(|| Some(self.clock.elapsed()));
+            return Poll::Pending;
+        };
         // A caller that gives its call up has not held it back.
         self.has_ended |= !matches!(frame, Some(Ok(_)));
         Poll::Ready(frame)
@@ -52,11 +58,67 @@ impl Body for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
+impl<B: Body> Drop for RequestBody<B> {
     fn drop(&mut self) {
+        let waited = self.waits_since.map(|since| self.clock.elapsed().saturating_sub(since));
         let is_whole = self.has_ended || self.body.is_end_stream();
-        if !is_whole && self.clock.elapsed().saturating_sub(self.began) >= SLOW {
+        if !is_whole && waited.is_some_and(|waited| waited >= SLOW) {
             self.held_back.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::Bytes;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    /// A body whose peer sends nothing.
+    struct Silent;
+
+    impl Body for Silent {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+            Poll::Pending
+        }
+    }
+
+    fn parts() -> (ManualClock, CancellationToken) {
+        (ManualClock::new(Timestamp::UNIX_EPOCH), CancellationToken::new())
+    }
+
+    #[test]
+    fn what_nobody_has_read_is_not_held_back() {
+        let (clock, held_back) = parts();
+        let unread = RequestBody::new(Silent, Arc::new(clock.clone()), held_back.clone());
+        clock.advance(Duration::from_mins(1));
+        drop(unread);
+        let mut late = RequestBody::new(Full::new(Bytes::from("whole")), Arc::new(clock.clone()), held_back.clone());
+        clock.advance(Duration::from_mins(1));
+        assert!(late.frame().now_or_never().is_some());
+        drop(late);
+        assert!(!held_back.is_cancelled());
+    }
+
+    #[test]
+    fn what_was_waited_for_too_long_is_held_back() {
+        let (clock, held_back) = parts();
+        for (waits, is_held_back) in [(SLOW - Duration::from_millis(1), false), (SLOW, true)] {
+            let mut body = RequestBody::new(Silent, Arc::new(clock.clone()), held_back.clone());
+            assert!(body.frame().now_or_never().is_none());
+            clock.advance(waits);
+            drop(body);
+            assert_eq!(held_back.is_cancelled(), is_held_back, "{waits:?}");
         }
     }
 }

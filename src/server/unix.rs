@@ -2,19 +2,25 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{FlockOperation, Mode, fchmod, flock};
+use rustix::io::Errno;
 use thiserror::Error;
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use super::door::Door;
 use super::listener::Accept;
+use crate::clock::Clock;
 use crate::identifiers::{CallerId, Peer};
 use crate::identity::ConnectionIdentity;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
+/// How often it is looked whether another server has made its socket, and how long.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const LOOKS: usize = 100;
 
 /// A Unix socket that callers of this machine connect to. Its file goes with it.
 #[derive(Debug)]
@@ -43,7 +49,14 @@ pub enum UnixSocketError {
 
 impl UnixEntrance {
     /// Listens at `path`, where a socket that a dead server left behind is replaced. Who may connect is up to `mode`.
-    pub(super) async fn bind(path: &Path, mode: u32) -> Result<Self, UnixSocketError> {
+    pub(super) async fn bind(path: &Path, mode: u32, clock: &dyn Clock) -> Result<Self, UnixSocketError> {
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !directory.is_dir() {
+            return Err(UnixSocketError::NoDirectory);
+        }
+        // Of two servers that start at once the later one finds the earlier one's socket, rather than take it away before
+        // anybody listens.
+        let _turn = turn(directory, clock).await;
         make_way(path).await?;
         let socket = UnixSocket::new_stream()?;
         // The file begins with the socket's mode: nobody else gets in before the mode is what it should be.
@@ -51,7 +64,8 @@ impl UnixEntrance {
         socket.bind(path)?;
         let file = SocketFile::at(path)?;
         fs::set_permissions(path, Permissions::from_mode(mode))?;
-        Ok(Self { listener: socket.listen(BACKLOG)?, _file: file })
+        let listener = socket.listen(BACKLOG)?;
+        Ok(Self { listener, _file: file })
     }
 }
 
@@ -80,12 +94,21 @@ impl Door<UnixStream> for PeerCredentials {
     }
 }
 
+/// Waits until no other server makes a socket in the directory. Held, others wait. Whoever may read the directory can lock it,
+/// so nobody is waited for long.
+async fn turn(directory: &Path, clock: &dyn Clock) -> Option<fs::File> {
+    let directory = fs::File::open(directory).ok()?;
+    for _ in 0..LOOKS {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => clock.sleep(LOOK_INTERVAL).await,
+            outcome => return outcome.ok().map(|()| directory),
+        }
+    }
+    None
+}
+
 /// Takes away what a dead server left behind, and nothing else.
 async fn make_way(path: &Path) -> Result<(), UnixSocketError> {
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    if directory.is_some_and(|directory| !directory.is_dir()) {
-        return Err(UnixSocketError::NoDirectory);
-    }
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error.into()),
@@ -135,6 +158,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::clock::SystemClock;
 
     fn place() -> (TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
@@ -145,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_is_the_user_that_it_runs_as() {
         let (_directory, path) = place();
-        let entrance = UnixEntrance::bind(&path, 0o600).await.unwrap();
+        let entrance = UnixEntrance::bind(&path, 0o600, &SystemClock).await.unwrap();
         let _client = UnixStream::connect(&path).await.unwrap();
         let (socket, peer) = entrance.accept().await.unwrap();
         assert_eq!(peer, Peer::Unix { pid: Some(std::process::id()) });
@@ -158,7 +182,7 @@ mod tests {
     async fn the_socket_has_the_mode_that_was_asked_for_and_goes_with_its_server() {
         let (_directory, path) = place();
         for mode in [0o600, 0o660, 0o666] {
-            let entrance = UnixEntrance::bind(&path, mode).await.unwrap();
+            let entrance = UnixEntrance::bind(&path, mode, &SystemClock).await.unwrap();
             assert_eq!(path.metadata().unwrap().mode() & 0o777, mode);
             drop(entrance);
             assert!(path.symlink_metadata().is_err());
@@ -170,8 +194,8 @@ mod tests {
         let (_directory, path) = place();
         drop(StdListener::bind(&path).unwrap());
         assert!(path.symlink_metadata().is_ok(), "left behind");
-        let living = UnixEntrance::bind(&path, 0o660).await.unwrap();
-        let refused = UnixEntrance::bind(&path, 0o660).await.unwrap_err();
+        let living = UnixEntrance::bind(&path, 0o660, &SystemClock).await.unwrap();
+        let refused = UnixEntrance::bind(&path, 0o660, &SystemClock).await.unwrap_err();
         assert!(matches!(refused, UnixSocketError::InUse), "{refused}");
         assert!(UnixStream::connect(&path).await.is_ok(), "the living one is left alone");
 
@@ -183,16 +207,37 @@ mod tests {
         drop(other);
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn of_servers_that_start_at_once_one_gets_the_path() {
+        let (_directory, path) = place();
+        for round in 0..50 {
+            // Left behind, so that all want to take it away.
+            drop(StdListener::bind(&path).unwrap());
+            let servers = (0..4).map(|_| {
+                let path = path.clone();
+                tokio::spawn(async move { UnixEntrance::bind(&path, 0o660, &SystemClock).await })
+            });
+            let servers = futures_util::future::join_all(servers).await.into_iter().map(Result::unwrap);
+            let (served, refused): (Vec<_>, Vec<_>) = servers.partition(Result::is_ok);
+            assert_eq!(served.len(), 1, "{round}: {refused:?}");
+            for refusal in refused {
+                assert!(matches!(refusal.unwrap_err(), UnixSocketError::InUse));
+            }
+            assert!(UnixStream::connect(&path).await.is_ok(), "{round}");
+        }
+    }
+
     #[tokio::test]
     async fn what_is_in_the_way_is_named() {
         let (directory, path) = place();
         fs::write(&path, "precious").unwrap();
-        let refused = UnixEntrance::bind(&path, 0o660).await.unwrap_err();
+        let refused = UnixEntrance::bind(&path, 0o660, &SystemClock).await.unwrap_err();
         assert!(matches!(refused, UnixSocketError::NoSocket), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), b"precious");
-        let refused = UnixEntrance::bind(&directory.path().join("none/ticketd.sock"), 0o660).await.unwrap_err();
+        let refused =
+            UnixEntrance::bind(&directory.path().join("none/ticketd.sock"), 0o660, &SystemClock).await.unwrap_err();
         assert!(matches!(refused, UnixSocketError::NoDirectory), "{refused}");
         let long = directory.path().join("x".repeat(200));
-        assert!(matches!(UnixEntrance::bind(&long, 0o660).await.unwrap_err(), UnixSocketError::Io(_)));
+        assert!(matches!(UnixEntrance::bind(&long, 0o660, &SystemClock).await.unwrap_err(), UnixSocketError::Io(_)));
     }
 }

@@ -62,8 +62,8 @@ impl UseCases {
         let pending = Arc::clone(&store.sign_ins);
         let sign_ins = SignIns::new(superoffice(), pending, registrar, access_tokens.clone(), clock());
         let seen = Arc::clone(&store.notices);
-        let told = system_tickets.clone();
-        let notices = TenantNotices::new(superoffice(), tenants(), seen, told, settings.clock_leeway, clock());
+        let (told, kept) = (system_tickets.clone(), kept_grants.clone());
+        let notices = TenantNotices::new(superoffice(), tenants(), seen, told, kept, settings.clock_leeway, clock());
         Ok(Self { system_tickets, warm: settings.warm, access_tokens, kept_grants, sign_ins, notices })
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Intake {
 /// The tenants that were handed in and are not taken yet.
 #[async_trait]
 pub(super) trait IntakeRecords: std::fmt::Debug + Send + Sync {
-    /// Takes up to `limit` tenants, oldest first, in one transaction: what `judge` lets pass is registered, and of the rest
+    /// Takes up to `limit` tenants, as many as there is time for, oldest first, in one transaction: what `judge` lets pass is registered, and of the rest
     /// it is noted why not. Of many processes one takes a tenant. Answers what became of each.
     async fn take_handed_in(&self, judge: &Judge<'_>, limit: u32, now: Timestamp) -> Result<Vec<Verdict>, StoreError>;
 }
@@ -74,7 +74,7 @@ impl Intake {
         Self { records, directory }
     }
 
-    /// Takes the first of what was handed in, and tells whether there is more.
+    /// Takes the first of what was handed in, and tells whether there may be more.
     pub(super) async fn take(&self, now: Timestamp) -> Result<bool, StoreError> {
         let verdicts = self.records.take_handed_in(&|handed_in| self.judge(handed_in), BATCH, now).await?;
         let refusals: Vec<&Refusal> = verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).collect();
@@ -86,7 +86,7 @@ impl Intake {
             let (refused, tenant) = (refusals.len(), context_identifier.map(tracing::field::display));
             tracing::warn!(refused, tenant, reason, "tenants that were handed in by SQL are not: see tenant_refusals");
         }
-        Ok(verdicts.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX))
+        Ok(!verdicts.is_empty())
     }
 
     fn judge(&self, handed_in: &HandedIn) -> Verdict {

@@ -20,8 +20,6 @@ pub(super) trait Record {
     fn optional_sealed(&self, column: &str) -> Result<Option<Vec<u8>>, &'static str>;
     /// A number.
     fn number(&self, column: &str) -> Result<i64, &'static str>;
-    /// True or false.
-    fn flag(&self, column: &str) -> Result<bool, &'static str>;
 
     /// A time that is kept as a text.
     fn time(&self, column: &str) -> Result<Timestamp, &'static str> {
@@ -58,10 +56,6 @@ where
 
     fn number(&self, column: &str) -> Result<i64, &'static str> {
         self.try_get(column).map_err(|_| "a number in it is missing")
-    }
-
-    fn flag(&self, column: &str) -> Result<bool, &'static str> {
-        self.try_get(column).map_err(|_| "a flag in it is missing")
     }
 }
 
@@ -104,25 +98,24 @@ pub(super) fn grant(tenant: ContextIdentifier, row: &impl Record, sealer: &Seale
     })
 }
 
-/// A row of `pending_sign_ins` that `owner`, where the sign-in is bound to one, has shown itself to own.
+/// A row of `pending_sign_ins` that `owner` has shown itself to own.
 pub(super) fn sign_in(
     state: SecretHash,
     row: &impl Record,
-    owner: Option<SecretHash>,
+    owner: SecretHash,
     sealer: &Sealer,
 ) -> Result<PendingSignIn, &'static str> {
     let name = state.to_string();
     let unseal = |column, record: &[u8]| sealer.unseal(column, &[&name], record);
     let tenant = row.optional_text("tenant")?.map(|tenant| tenant.parse()).transpose();
     let hint = row.optional_sealed("login_hint")?.map(|hint| unseal(LOGIN_HINT, &hint)).transpose()?;
-    let bound = row.flag("bound")?;
     Ok(PendingSignIn {
         redirect_uri: row.text("redirect_uri")?,
         nonce: Nonce::new(unseal(NONCE, &row.sealed("nonce")?)?.as_str()),
         code_verifier: CodeVerifier::new(unseal(CODE_VERIFIER, &row.sealed("code_verifier")?)?.as_str()),
         tenant: tenant.map_err(|_| "the tenant of a sign-in is no ContextIdentifier")?,
         login_hint: hint.map(|hint| hint.to_string()),
-        owner: owner.filter(|_| bound),
+        owner,
         expire_time: Timestamp::from_millisecond(row.number("expire_time")?)
             .map_err(|_| "the expiry of a sign-in is no time")?,
     })

@@ -62,7 +62,7 @@ pub struct SharedTicket {
     pub ticket: Ticket,
     /// Names the ticket.
     pub fingerprint: Fingerprint,
-    /// Names the system user token that it was issued for.
+    /// Says for which system user token it was issued, to whom has both.
     pub issued_for: Fingerprint,
     /// When the exchange that gave it was sent.
     pub issue_time: Timestamp,

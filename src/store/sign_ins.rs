@@ -23,9 +23,8 @@ pub struct PendingSignIn {
     pub tenant: Option<ContextIdentifier>,
     /// The only user that may sign in.
     pub login_hint: Option<String>,
-    /// The hash of what only its owner has, a browser or a caller: nobody else may end the sign-in. Anybody may when it is
-    /// absent.
-    pub owner: Option<SecretHash>,
+    /// The hash of what only its owner has, a browser or a caller: nobody else may end the sign-in.
+    pub owner: SecretHash,
     /// From then on it is gone.
     pub expire_time: Timestamp,
 }
@@ -48,11 +47,6 @@ pub trait PendingSignIns: fmt::Debug + Send + Sync {
     /// [`MAX_PENDING_SIGN_INS`] are [`StoreError::TooManyPending`].
     async fn add(&self, state: SecretHash, sign_in: &PendingSignIn, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Takes the sign-in out, for the owner that it is bound to, if to any. Of many who ask at once one gets it.
-    async fn take(
-        &self,
-        state: SecretHash,
-        owner: Option<SecretHash>,
-        now: Timestamp,
-    ) -> Result<TakenSignIn, StoreError>;
+    /// Takes the sign-in out, for its owner. Of many who ask at once one gets it.
+    async fn take(&self, state: SecretHash, owner: SecretHash, now: Timestamp) -> Result<TakenSignIn, StoreError>;
 }

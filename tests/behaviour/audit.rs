@@ -18,14 +18,15 @@ use crate::world::{TENANT, World, WorldBuilder, eventually, reason, retry_delay,
 
 const NEWCOMER: &str = "Cust777";
 
-struct Audited {
-    world: World,
+/// A world whose events are in a file.
+pub(crate) struct Audited {
+    pub(crate) world: World,
     path: PathBuf,
     _directory: TempDir,
 }
 
 impl Audited {
-    async fn start(builder: WorldBuilder) -> Self {
+    pub(crate) async fn start(builder: WorldBuilder) -> Self {
         Self::start_with(builder, |_| {}).await
     }
 
@@ -44,11 +45,11 @@ impl Audited {
         text.lines().map(|line| serde_json::from_str(line).expect("each line is an event")).collect()
     }
 
-    fn of_kind(&self, kind: &str) -> Vec<Value> {
+    pub(crate) fn of_kind(&self, kind: &str) -> Vec<Value> {
         self.events().into_iter().filter(|event| event["kind"] == kind).collect()
     }
 
-    fn last_call(&self) -> Value {
+    pub(crate) fn last_call(&self) -> Value {
         self.of_kind("call").pop().expect("there was a call")
     }
 }

@@ -217,3 +217,26 @@ async fn a_failover_is_over_within_ten_seconds_and_a_standby_is_read_from() {
     println!("failover: read-only within {read:?}, writable {recovery:?} after the promotion, every tenant there");
     assert!(read < Duration::from_secs(10) && recovery < Duration::from_secs(10), "{read:?} {recovery:?}");
 }
+
+#[tokio::test]
+async fn tenants_that_sql_hands_in_are_taken_however_far_away_the_database_is() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let (world, proxy) = behind_a_proxy(&cluster).await;
+    let url = world.config().store.url;
+    let database = url.rsplit('/').next().unwrap();
+    // Twenty in one transaction would take longer than any may.
+    proxy.delay(Duration::from_millis(10));
+    let handing_in =
+        "SELECT ticketd_register_tenant('Cust' || number, 'App-' || number) FROM generate_series(1, 20) number";
+    cluster.execute(database, handing_in).await;
+    let (time, ()) = timed(async {
+        while world.find_tenant("Cust20").await.is_err() {
+            world.clock.advance(Duration::from_secs(5));
+        }
+    })
+    .await;
+    println!("20 tenants handed in at once, with a database 20 ms away: all were registered after {time:?}");
+    for number in 1..=20 {
+        world.find_tenant(&format!("Cust{number}")).await.unwrap();
+    }
+}

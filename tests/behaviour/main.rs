@@ -56,6 +56,7 @@ mod status;
 mod status_in_chromium;
 mod tenant_states;
 mod throttling;
+mod unheard;
 mod unread_answers;
 mod warming;
 mod webhook;

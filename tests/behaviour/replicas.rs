@@ -7,6 +7,7 @@ use superoffice_sandbox::{Behaviour, Endpoint};
 use ticketd::credentials::Renewal;
 use ticketd::grpc::proto::invalidate_system_ticket_response::Outcome;
 use ticketd::grpc::proto::{GetSystemTicketRequest, SystemTicket};
+use ticketd::identifiers::ClientSecret;
 use tonic::Code;
 
 use crate::cluster::Cluster;
@@ -257,4 +258,26 @@ async fn a_lease_whose_holder_does_not_finish_is_told_as_such_and_a_failure_free
     println!("a failed holder's lease was free for another replica within {:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(3));
     eventually("one exchange succeeds", || world.sandbox.exchanges(TENANT) == 1).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_starts_with_another_client_secret_takes_the_tickets_that_are_there() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let (builder, _) = world(cluster).await;
+    let first = builder.start().await;
+    let ticket = first.ticket(TENANT).await.unwrap();
+    let rotated = ClientSecret::new("another-secret-8d1f");
+    let replica = first.parts_of_a_replica().config(|config| config.superoffice.client_secret = rotated.into());
+    let replica = replica.start().await;
+    let taken = replica.ticket(TENANT).await.unwrap();
+    assert_eq!((taken.ticket, &taken.fingerprint), (ticket.ticket, &ticket.fingerprint));
+    assert_eq!(first.sandbox.exchanges(TENANT), 1);
+
+    // One that was issued for another system user token is not taken, whatever the secret.
+    let token = first.sandbox.add_tenant_with_token(TENANT, "Sandbox Application-changed000").system_user_token;
+    first.put_tenant(TENANT, &token, false).await;
+    let renewed = first.ticket(TENANT).await.unwrap();
+    assert_ne!(renewed.fingerprint, taken.fingerprint);
+    eventually("the replica hears of it", || first.sandbox.exchanges(TENANT) == 2).await;
+    within(async { while replica.ticket(TENANT).await.unwrap().fingerprint != renewed.fingerprint {} }).await;
 }

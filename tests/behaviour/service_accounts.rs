@@ -458,6 +458,34 @@ async fn without_the_clusters_word_nobody_new_is_let_in() {
 }
 
 #[tokio::test]
+async fn who_waits_for_others_reviews_is_told_so_and_nothing_of_the_api_server() {
+    let guarded = Guarded::start(true).await;
+    let asked = guarded.api.reviews();
+    guarded.api.set_mood(Mood::Hanging);
+    let tokens: Vec<_> = (0..20).map(|number| guarded.token(&format!("crm/job-{number}"))).collect();
+    let strangers = futures_util::future::join_all(tokens.iter().map(|token| guarded.ticket(token)));
+    let late = guarded.token("crm/late");
+    let (answers, late) = tokio::join!(strangers, async {
+        // Each waits for its turn, an answer, and its deadline.
+        eventually("as many are asked about as may be", || guarded.api.reviews() == asked + 16).await;
+        let sleepers = guarded.world.clock.sleepers();
+        guarded.world.clock.advance(Duration::from_secs(2));
+        eventually("the rest is told", || guarded.world.clock.sleepers() <= sleepers - 8).await;
+        let late = async { guarded.ticket(&late).await.unwrap_err() };
+        let (late, ()) = tokio::join!(late, async {
+            eventually("it waits", || guarded.world.clock.sleepers() > sleepers - 8).await;
+            guarded.world.clock.advance(Duration::from_secs(2));
+        });
+        guarded.world.clock.advance(Duration::from_secs(1));
+        late
+    });
+    let overloaded = (Code::ResourceExhausted, "OVERLOADED".to_owned());
+    assert_eq!(reason(&late), overloaded, "it was not said meanwhile that the API server is away");
+    let told = |what| answers.iter().filter(|answer| reason(answer.as_ref().unwrap_err()) == what).count();
+    assert_eq!((told(overloaded), told(unavailable())), (4, 16));
+}
+
+#[tokio::test]
 async fn a_review_of_somebody_else_is_no_review() {
     let guarded = Guarded::start(true).await;
     let user = json!({"username": "system:serviceaccount:crm:sync"});

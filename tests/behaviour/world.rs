@@ -259,6 +259,12 @@ impl World {
 }
 
 impl ReplicaParts {
+    /// With a configuration of its own.
+    pub(crate) fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
     pub(crate) async fn start(self) -> Replica {
         Replica { server: bind(self.config, &self.clock).await }
     }

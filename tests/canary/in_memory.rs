@@ -154,8 +154,8 @@ async fn sign_in(sign_ins: &SignIns, sandbox: &Sandbox, shown: &mut Vec<String>)
     let code = AuthorizationCode::new(redirect.split_once("code=").unwrap().1);
     let answer = SignInAnswer { state: begun.state.clone(), code, owner: request.owner.clone() };
     let stranger = SignInAnswer { owner: SignInOwner::Caller(CallerId::Unidentified), ..answer.clone() };
-    let refused = sign_ins.finish(stranger, |_| true).await.unwrap_err();
-    let signed_in = sign_ins.finish(answer.clone(), |_| true).await.unwrap();
+    let refused = sign_ins.finish(stranger, |_| true, |_| {}).await.unwrap_err();
+    let signed_in = sign_ins.finish(answer.clone(), |_| true, |_| {}).await.unwrap();
     shown
         .push(format!("{request:?} {begun:?} {begun:#?} {answer:?} {refused:?} {refused} {signed_in:?} {sign_ins:#?}"));
     let url = url::Url::parse(&begun.authorization_url).unwrap();

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use crate::frames::{NO_FLAGS, PING, RST_STREAM, WINDOW_UPDATE, call, frame, stream};
+use ticketd::audit::Output;
+use ticketd::authorization::Policy;
+
+use crate::frames::{NO_FLAGS, PING, RST_STREAM, WINDOW_UPDATE, call, frame, stream, whole_call};
 use crate::honest::while_attacked;
 use crate::peer::{End, Peer};
-use crate::rig::{Rig, blocking};
+use crate::rig::{Rig, blocking, ticket};
 
 const CANCEL: [u8; 4] = 8_u32.to_be_bytes();
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -47,6 +50,47 @@ async fn paced_resets_are_bounded_by_what_a_connection_may_send() {
     assert_eq!(end, End::Cut);
     // Three frames a millisecond, one of which the millisecond pays for.
     assert!((1_500..1_600).contains(&resets), "{resets}");
+}
+
+/// Whole calls, which a handler answers from the cache: those that are begun are the policy's business.
+#[tokio::test(flavor = "multi_thread")]
+async fn paced_resets_run_no_more_handlers_than_their_callers_rate() {
+    const RATE: usize = 100;
+    const BURST: usize = 50;
+    const MILLISECONDS: u32 = 1_500;
+    let audited = tempfile::tempdir().unwrap();
+    let audit = audited.path().join("audit.jsonl");
+    let rig = Rig::configured(|config, _| {
+        config.authorization.policy = Policy::parse(&format!(
+            "apiVersion: policy/v1\ncallers: [{{unidentified: true, rpcs: [PutTenant, GetSystemTicket], tenants: ['*'], \
+             limits: {{rps: {RATE}, burst: {BURST}}}}}]"
+        ))
+        .unwrap();
+        config.audit.output = Output::File(audit.clone());
+    })
+    .await;
+    let (address, clock) = (rig.address(), rig.clock.clone());
+    blocking(move || {
+        let mut peer = Peer::speaking(address);
+        for index in 0..MILLISECONDS {
+            clock.advance(Duration::from_millis(1));
+            peer.send(&[whole_call(stream(index)), frame(PING, NO_FLAGS, 0, &[0; 8])].concat());
+            peer.frame_of(PING).expect("the connection is kept");
+            peer.send(&reset(stream(index)));
+        }
+    })
+    .await;
+    // By then the bucket is full again, and events are written in their order.
+    rig.clock.advance(Duration::from_secs(1));
+    ticket(&mut rig.tickets()).await.unwrap();
+    let events = std::fs::read_to_string(&audit).unwrap();
+    let of_calls = events.lines().filter(|event| event.contains("GetSystemTicket"));
+    let handled = of_calls.filter(|event| !event.contains("CALLER_RATE_LIMITED")).count();
+    println!(
+        "whole calls reset at 1 ms: {handled} of {MILLISECONDS} reached a handler, at {RATE} a second and {BURST} at once"
+    );
+    let seconds = usize::try_from(MILLISECONDS).unwrap().div_ceil(1_000);
+    assert!((BURST..=BURST + RATE * seconds + 2).contains(&handled), "{handled}");
 }
 
 /// CVE-2025-8671, RUSTSEC-2024-0003: it is the server that resets.

@@ -45,7 +45,12 @@ impl Rig {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut server::Settings)) -> Self {
-        let rig = Self::without_tenant(|settings, _| change(settings)).await;
+        Self::configured(|config, _| change(&mut config.server)).await
+    }
+
+    /// With anything of the configuration changed.
+    pub(crate) async fn configured(change: impl FnOnce(&mut Config, &Path)) -> Self {
+        let rig = Self::without_tenant(change).await;
         let system_user_token = rig.sandbox.add_tenant(TENANT).system_user_token;
         let request =
             PutTenantRequest { context_identifier: TENANT.to_owned(), system_user_token, accept_serial: false };
@@ -56,13 +61,13 @@ impl Rig {
 
     /// Over TLS. Nobody is asked for a certificate.
     pub(crate) async fn with_tls() -> Self {
-        Self::without_tenant(|settings, directory| {
+        Self::without_tenant(|config, directory| {
             let rcgen::CertifiedKey { cert, signing_key } =
                 rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
             let (certificate_file, key_file) = (directory.join("tls.crt"), directory.join("tls.key"));
             std::fs::write(&certificate_file, cert.pem()).unwrap();
             std::fs::write(&key_file, signing_key.serialize_pem()).unwrap();
-            settings.tls = Some(TlsSettings {
+            config.server.tls = Some(TlsSettings {
                 certificate_file,
                 key_file,
                 client_certificate: ClientCertificate::Optional,
@@ -74,12 +79,12 @@ impl Rig {
         .await
     }
 
-    async fn without_tenant(change: impl FnOnce(&mut server::Settings, &Path)) -> Self {
+    async fn without_tenant(change: impl FnOnce(&mut Config, &Path)) -> Self {
         let turn = Arc::clone(&TURN).lock_owned().await;
         let sandbox = Sandbox::builder().start().await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let mut config = config(&sandbox, &directory);
-        change(&mut config.server, directory.path());
+        change(&mut config, directory.path());
         let clock = ManualClock::new(SystemClock.now());
         let process = Process { clock: Arc::new(clock.clone()), random: Arc::new(SeededRandom::new(7)) };
         let server = Server::bind_with(config, process).await.unwrap();

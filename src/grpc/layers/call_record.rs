@@ -41,6 +41,8 @@ struct Noted {
     caller: Option<Caller>,
     rule_id: Option<Arc<str>>,
     has_reached_a_service: bool,
+    /// Whether its events are made: what is noted from then on is in none of them.
+    is_told: bool,
     whole: Part,
     parts: Vec<Part>,
 }
@@ -65,6 +67,8 @@ pub(super) enum End<'a> {
     GivenUp,
     /// By a panic.
     Broken,
+    /// Earlier than what it had begun.
+    Outlived,
 }
 
 impl CallRecord {
@@ -113,9 +117,15 @@ impl CallRecord {
         self.note(|noted| noted.whole.user = Some(user.to_owned()));
     }
 
-    /// Notes what the call has changed, in snake case.
+    /// Notes what the call has changed, in snake case. When the call has ended already, because its caller gave it up or its
+    /// deadline passed, the change has an event of its own.
     pub fn change(&self, change: impl Into<Option<&'static str>>) {
-        self.note(|noted| noted.whole.change = change.into());
+        let Some(inner) = &self.0 else { return };
+        let mut noted = inner.noted();
+        noted.whole.change = change.into();
+        if noted.is_told && noted.whole.change.is_some() {
+            with_event(&inner.head, &noted, &noted.whole, End::Outlived, None, |event| inner.head.audit.note(&event));
+        }
     }
 
     /// Notes the ticket that the answer hands out.
@@ -149,9 +159,11 @@ impl CallRecord {
     /// The events of the call, which took so long until `elapsed`, as they are written.
     pub(super) fn lines(&self, end: End<'_>, elapsed: Duration) -> Option<Lines> {
         let inner = self.0.as_ref()?;
-        let noted = inner.noted();
+        let mut noted = inner.noted();
+        noted.is_told = true;
+        let elapsed = Some(elapsed);
         Some(match (end, noted.parts.as_slice()) {
-            (End::Refused(_) | End::GivenUp | End::Broken, _) | (_, []) => {
+            (End::Refused(_) | End::GivenUp | End::Broken | End::Outlived, _) | (_, []) => {
                 with_event(&inner.head, &noted, &noted.whole, end, elapsed, |event| inner.head.audit.lines([event]))
             }
             (End::Answered, parts) => {
@@ -170,8 +182,9 @@ impl CallRecord {
     /// Has an event of the call written that nothing waits for.
     pub(super) fn write_off(&self, end: End<'_>, elapsed: Duration) {
         let Some(inner) = &self.0 else { return };
-        let noted = inner.noted();
-        with_event(&inner.head, &noted, &noted.whole, end, elapsed, |event| {
+        let mut noted = inner.noted();
+        noted.is_told = true;
+        with_event(&inner.head, &noted, &noted.whole, end, Some(elapsed), |event| {
             if noted.has_reached_a_service {
                 inner.head.audit.note(&event);
             } else {
@@ -203,11 +216,11 @@ fn with_event<R>(
     noted: &Noted,
     part: &Part,
     end: End<'_>,
-    elapsed: Duration,
+    elapsed: Option<Duration>,
     use_it: impl FnOnce(Event<'_>) -> R,
 ) -> R {
     let (decision, code, reason) = match end {
-        End::Answered => (Decision::Allowed, Code::Ok, None),
+        End::Answered | End::Outlived => (Decision::Allowed, Code::Ok, None),
         End::Refused(status) => {
             (Decision::Refused, status.code(), status.get_details_error_info().map(|info| Cow::Owned(info.reason)))
         }
@@ -215,7 +228,7 @@ fn with_event<R>(
         End::Broken => (Decision::Refused, Code::Internal, Some(Cow::Borrowed("INTERNAL"))),
     };
     use_it(Event {
-        kind: Kind::Call,
+        kind: if matches!(end, End::Outlived) { Kind::Change } else { Kind::Call },
         request_id: head.request_id.to_str().ok(),
         trace_id: head.trace_id.as_ref().and_then(trace_id),
         caller: noted.caller.as_ref(),
@@ -225,11 +238,11 @@ fn with_event<R>(
         user: part.user.as_deref(),
         decision,
         rule_id: noted.rule_id.as_deref(),
-        issued: part.issued.filter(|_| decision == Decision::Allowed),
+        issued: part.issued.filter(|_| matches!(end, End::Answered)),
         change: part.change,
         outcome: code_name(code),
         reason: reason.as_deref(),
-        latency: Some(elapsed.saturating_sub(head.begun)),
+        latency: elapsed.map(|elapsed| elapsed.saturating_sub(head.begun)),
     })
 }
 

@@ -7,8 +7,8 @@ use tracing::Span;
 
 use super::done::{self, Outcome};
 use super::{Onboarding, sign_in_failure};
-use crate::credentials::{SignInAnswer, SignInError, SignInOwner};
-use crate::http::audited::Changed;
+use crate::credentials::{SignInAnswer, SignInError, SignInOwner, SignedIn};
+use crate::http::audited::{Changed, PageRecord};
 use crate::http::cookies::SignInName;
 use crate::http::failure::Failure;
 use crate::http::parameters::{Others, Parameters};
@@ -33,6 +33,7 @@ enum Answer {
 /// address bar nor in its history, and which can be loaded again.
 pub(super) async fn finish(
     State(onboarding): State<Onboarding>,
+    Extension(record): Extension<PageRecord>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
@@ -49,8 +50,9 @@ pub(super) async fn finish(
             return Err(sign_in_failure::of_superoffice(&error));
         }
     };
+    let tell = move |signed_in: &SignedIn| record.changed(Changed::by_sign_in(signed_in));
     // Whoever administers a tenant may connect it.
-    let signed_in = onboarding.sign_ins.finish(SignInAnswer { state, code, owner }, |_| true).await?;
+    let signed_in = onboarding.sign_ins.finish(SignInAnswer { state, code, owner }, |_| true, tell).await?;
     Span::current().record("superoffice.context_identifier", signed_in.context_identifier.as_str());
 
     let shown = name.outcome_cookie().set(&Outcome::of(&signed_in).to_string());
@@ -58,8 +60,7 @@ pub(super) async fn finish(
     let (Some(shown), Some(location)) = (shown, location) else {
         return Err(Failure::internal(&"a sign-in's outcome cannot stand in a header"));
     };
-    let changed = Changed::by_sign_in(&signed_in);
-    Ok((StatusCode::SEE_OTHER, Extension(changed), [(SET_COOKIE, shown), (LOCATION, location)]).into_response())
+    Ok((StatusCode::SEE_OTHER, [(SET_COOKIE, shown), (LOCATION, location)]).into_response())
 }
 
 impl Redirect {

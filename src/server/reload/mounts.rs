@@ -1,21 +1,20 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 /// Watches directories for changes, as far as their file systems tell.
 pub(super) struct Mounts {
-    changed: Arc<Notify>,
+    changed: watch::Sender<()>,
     _watcher: Option<RecommendedWatcher>,
 }
 
 impl Mounts {
     /// Watches the directories of these files.
     pub(super) fn watch<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Self {
-        let changed = Arc::new(Notify::new());
+        let changed = watch::Sender::new(());
         let directories: BTreeSet<_> = files.filter_map(|file| directory(file)).collect();
         let watcher = watcher(&changed, &directories);
         let watcher = watcher
@@ -24,18 +23,18 @@ impl Mounts {
         Self { changed, _watcher: watcher }
     }
 
-    /// Ends when something changed since it last did.
-    pub(super) async fn changed(&self) {
-        self.changed.notified().await;
+    /// Whoever has it hears of what changes from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }
 
-fn watcher(changed: &Arc<Notify>, directories: &BTreeSet<&Path>) -> notify::Result<RecommendedWatcher> {
-    let changed = Arc::clone(changed);
+fn watcher(changed: &watch::Sender<()>, directories: &BTreeSet<&Path>) -> notify::Result<RecommendedWatcher> {
+    let changed = changed.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // That a file was read, by ourselves above all, is no change. An error may hide one.
         if event.map_or(true, |event| !event.kind.is_access()) {
-            changed.notify_one();
+            changed.send_replace(());
         }
     })?;
     for directory in directories {

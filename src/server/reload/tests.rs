@@ -160,6 +160,26 @@ fn without_being_told_files_are_looked_at_twice_a_minute() {
     assert_eq!(next().as_deref(), Some("there"));
 }
 
+#[test]
+fn files_that_hang_hold_up_nobody_elses() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("one");
+    fs::write(&file, "a").unwrap();
+    let (hangs, end) = channel::<()>();
+    let hanging = Subject::new("hanging", Vec::new(), move || end.recv().map_err(io::Error::other), drop);
+    let (sender, in_use) = channel();
+    let of_read = file.clone();
+    let read = move || fs::read_to_string(&of_read);
+    let other = Subject::new("other", vec![file.clone()], read, move |content: String| sender.send(content).unwrap());
+    let subjects = vec![hanging.depending_on_time(), other];
+    runtime.spawn(follow(subjects, Arc::new(SystemClock)));
+    fs::write(&file, "b").unwrap();
+    assert_eq!(in_use.recv_timeout(Duration::from_secs(20)).unwrap(), "b");
+    // The runtime waits for what blocks.
+    drop(hangs);
+}
+
 #[tokio::test]
 async fn the_audits_key_is_the_files_as_soon_as_it_changes() {
     let directory = TempDir::new().unwrap();

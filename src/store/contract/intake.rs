@@ -157,7 +157,12 @@ pub(in crate::store) async fn each_tenant_is_taken_once(
                 let judge = |handed_in: &crate::store::intake::HandedIn| -> Verdict {
                     Ok(handed_in.context_identifier.parse().unwrap())
                 };
-                let verdicts = taker.take_handed_in(&judge, 3, at(0)).await.unwrap();
+                let verdicts = match taker.take_handed_in(&judge, 3, at(0)).await {
+                    Ok(verdicts) => verdicts,
+                    // On a slow machine one waits too long for its turn.
+                    Err(error) if error.is_transient() => continue,
+                    Err(error) => panic!("{error:?}"),
+                };
                 if verdicts.is_empty() {
                     return taken;
                 }

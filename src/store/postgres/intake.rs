@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{PgConnection, Row};
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::{Database, changes, query, tenants};
@@ -9,9 +12,12 @@ use crate::store::intake::{HandedIn, IntakeRecords, Judge, REFUSALS_KEPT, Refusa
 
 const ANY: &str = "SELECT 1 FROM tenant_intake LIMIT 1";
 /// What its submitter has locked meanwhile is left for the next time.
-const TAKE: &str = "DELETE FROM tenant_intake WHERE request IN (SELECT request FROM tenant_intake \
-     ORDER BY request LIMIT $1 FOR UPDATE SKIP LOCKED) \
+const TAKE: &str = "DELETE FROM tenant_intake WHERE request = (SELECT request FROM tenant_intake \
+     ORDER BY request LIMIT 1 FOR UPDATE SKIP LOCKED) \
      RETURNING request, context_identifier, system_user_token, submit_time";
+/// How long tenants are taken in one transaction. It has to end in time however far away the database is: else it is rolled
+/// back, and so is every one after it. And others wait for its lock, for a second.
+const ENOUGH: Duration = Duration::from_millis(500);
 const REFUSE: &str = "INSERT INTO tenant_refusals (request, context_identifier, reason, submit_time, refuse_time) \
      VALUES ($1, $2, $3, $4, $5)";
 const FORGET: &str = "DELETE FROM tenant_refusals \
@@ -29,10 +35,10 @@ impl IntakeRecords for Database {
             }
             // One process at a time, as with every change of a tenant: of two for the same tenant the later one counts.
             let mut transaction = self.changing().await?;
-            let mut rows = query(TAKE).bind(i64::from(limit)).fetch_all(&mut *transaction).await?;
-            rows.sort_by_key(|row| row.try_get::<i64, _>("request").unwrap_or_default());
-            let mut verdicts = Vec::with_capacity(rows.len());
-            for row in rows {
+            let begun = Instant::now();
+            let mut verdicts = Vec::new();
+            for _ in 0..limit {
+                let Some(row) = query(TAKE).fetch_optional(&mut *transaction).await? else { break };
                 let handed_in = HandedIn::of(&row);
                 let verdict = judge(&handed_in);
                 match &verdict {
@@ -48,6 +54,9 @@ impl IntakeRecords for Database {
                     }
                 }
                 verdicts.push(verdict);
+                if begun.elapsed() >= ENOUGH {
+                    break;
+                }
             }
             if verdicts.iter().any(Result::is_err) {
                 query(FORGET).bind(REFUSALS_KEPT).execute(&mut *transaction).await?;

@@ -7,10 +7,10 @@ use crate::clock::SystemClock;
 use crate::store::contract::grants::grants_contract;
 use crate::store::contract::notices::notices_contract;
 use crate::store::contract::shared_tickets::shared_tickets_contract;
-use crate::store::contract::sign_ins::sign_ins_contract;
+use crate::store::contract::sign_ins::{owner, pending, sign_ins_contract};
 use crate::store::contract::{at, contract, named, sealing, token};
 use crate::store::engine::TenantRecords;
-use crate::store::{PostgresSettings, Seen, Store, Tenants};
+use crate::store::{PostgresSettings, Seen, Store, TakenSignIn, Tenants};
 use cluster::Cluster;
 
 #[path = "../../../tests/support/cluster.rs"]
@@ -79,6 +79,17 @@ async fn of_many_equal_notices_one_is_the_first_and_changes_its_tenant() {
     assert_eq!(changes.try_recv().unwrap(), named("Cust1"));
     assert!(changes.try_recv().is_err());
     assert_eq!(see(600).await.unwrap(), Seen::First, "it has expired");
+}
+
+#[tokio::test]
+async fn a_sign_in_without_an_owner_is_nobodys() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.create_database().await;
+    let store = open(&url).await;
+    let state = crate::crypto::SecretHash::of("s1");
+    store.sign_ins.add(state, &pending(600), at(0)).await.unwrap();
+    cluster.execute(name_of(&url), "UPDATE pending_sign_ins SET browser = NULL").await;
+    assert_eq!(store.sign_ins.take(state, owner(), at(1)).await.unwrap(), TakenSignIn::OtherOwner);
 }
 
 #[tokio::test]

@@ -7,12 +7,13 @@ use crate::crypto::SecretHash;
 use crate::store::sealer::{CODE_VERIFIER, LOGIN_HINT, NONCE};
 use crate::store::{MAX_PENDING_SIGN_INS, PendingSignIn, PendingSignIns, StoreError, TakenSignIn, records};
 
-/// The column `browser` has the owner, whoever it is: its name is older than callers that own sign-ins.
+/// The column `browser` has the owner, whoever it is: its name is older than callers that own sign-ins. Sign-ins without
+/// one, of versions that made such, are nobody's.
 const ADD: &str = "INSERT INTO pending_sign_ins \
      (state, browser, redirect_uri, nonce, code_verifier, tenant, login_hint, expire_time) \
      SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE (SELECT count(*) FROM pending_sign_ins) < ?9";
-const TAKE: &str = "DELETE FROM pending_sign_ins WHERE state = ?1 AND (browser IS NULL OR browser = ?2) \
-     RETURNING redirect_uri, nonce, code_verifier, tenant, login_hint, expire_time, browser IS NOT NULL AS bound";
+const TAKE: &str = "DELETE FROM pending_sign_ins WHERE state = ?1 AND browser = ?2 \
+     RETURNING redirect_uri, nonce, code_verifier, tenant, login_hint, expire_time";
 
 #[async_trait]
 impl PendingSignIns for Database {
@@ -25,7 +26,7 @@ impl PendingSignIns for Database {
             let hint = hint.map(|hint| self.sealer.seal(LOGIN_HINT, &[&row], hint)).transpose()?;
             let added = sqlx::query(ADD)
                 .bind(state.as_bytes())
-                .bind(sign_in.owner.as_ref().map(SecretHash::as_bytes))
+                .bind(sign_in.owner.as_bytes())
                 .bind(&sign_in.redirect_uri)
                 .bind(self.sealer.seal(NONCE, &[&row], sign_in.nonce.expose())?)
                 .bind(self.sealer.seal(CODE_VERIFIER, &[&row], sign_in.code_verifier.expose())?)
@@ -41,18 +42,13 @@ impl PendingSignIns for Database {
         .await
     }
 
-    async fn take(
-        &self,
-        state: SecretHash,
-        owner: Option<SecretHash>,
-        now: Timestamp,
-    ) -> Result<TakenSignIn, StoreError> {
+    async fn take(&self, state: SecretHash, owner: SecretHash, now: Timestamp) -> Result<TakenSignIn, StoreError> {
         self.write(async {
             let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
             purge(&mut transaction, now).await?;
             let row = sqlx::query(TAKE)
                 .bind(state.as_bytes())
-                .bind(owner.as_ref().map(SecretHash::as_bytes))
+                .bind(owner.as_bytes())
                 .fetch_optional(&mut *transaction)
                 .await?;
             let waits: Option<i64> = sqlx::query_scalar("SELECT 1 FROM pending_sign_ins WHERE state = ?1")

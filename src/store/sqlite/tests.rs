@@ -10,10 +10,10 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::store::contract::grants::grants_contract;
 use crate::store::contract::notices::notices_contract;
-use crate::store::contract::sign_ins::{pending, sign_ins_contract};
+use crate::store::contract::sign_ins::{owner, pending, sign_ins_contract};
 use crate::store::contract::{at, contract, named, sealing, token};
 use crate::store::engine::{ChangeLog, TenantRecords};
-use crate::store::{PostgresSettings, Seen, Settings, Store, Tenants};
+use crate::store::{PostgresSettings, Seen, Settings, Store, TakenSignIn, Tenants};
 
 async fn open_empty() -> (Arc<dyn Tenants>, (Store, TempDir)) {
     let directory = TempDir::new().unwrap();
@@ -84,7 +84,7 @@ async fn a_grant_or_sign_in_that_makes_no_sense_is_an_error_and_shows_no_secret(
     ] {
         sqlx::query(damage).execute(&database.writer).await.unwrap();
     }
-    let refusal = store.sign_ins.take(state, None, at(1)).await.unwrap_err();
+    let refusal = store.sign_ins.take(state, owner(), at(1)).await.unwrap_err();
     assert!(matches!(refusal, StoreError::Database { .. }), "{refusal:?}");
     for user in ["a", "b"] {
         let refusal = store.grants.find(named("Cust1"), user).await.unwrap_err();
@@ -93,6 +93,16 @@ async fn a_grant_or_sign_in_that_makes_no_sense_is_an_error_and_shows_no_secret(
     }
     assert_eq!(store.grants.list(named("Cust1"), None, 10).await.unwrap(), []);
     assert!(store.grants.delete(named("Cust1"), "a").await.unwrap(), "it can be deleted");
+}
+
+#[tokio::test]
+async fn a_sign_in_without_an_owner_is_nobodys() {
+    let (store, directory) = open_store().await;
+    let database = open_at(&url(directory.path())).await.unwrap();
+    let state = crate::crypto::SecretHash::of("s1");
+    store.sign_ins.add(state, &pending(600), at(0)).await.unwrap();
+    sqlx::query("UPDATE pending_sign_ins SET browser = NULL").execute(&database.writer).await.unwrap();
+    assert_eq!(store.sign_ins.take(state, owner(), at(1)).await.unwrap(), TakenSignIn::OtherOwner);
 }
 
 #[tokio::test]

@@ -46,7 +46,11 @@ impl Table {
     }
 
     fn add_bundle(&mut self, trust_domain: &str, authority: &Authority) {
-        let file = self.place.write(&format!("{trust_domain}.pem"), &authority.pem());
+        self.add_bundle_of(trust_domain, &authority.pem());
+    }
+
+    fn add_bundle_of(&mut self, trust_domain: &str, authorities: &str) {
+        let file = self.place.write(&format!("{trust_domain}.pem"), authorities);
         self.place.settings.trust_bundles.insert(trust_domain.to_owned(), file);
     }
 }
@@ -275,6 +279,42 @@ async fn what_is_taken_back_is_refused() {
     // The list takes its name from the authority, and its signature from somebody else.
     table.place.write("corp.crl", &Authority::root("corp").revoke(&[], 2026));
     table.refuses("one with a forged list", &bad, "revocation list cannot be verified").await;
+}
+
+#[tokio::test]
+async fn a_list_is_of_the_authority_that_signed_it_whoever_else_has_its_name() {
+    let mut table = Table::new();
+    let namesake = Authority::root("corp");
+    table.add_bundle("other.example", &namesake);
+    let numbered = |name: &str, serial: u64| {
+        with(client([uri(name)]), |params| params.serial_number = Some(SerialNumber::from(serial)))
+    };
+    const OTHER: &str = "spiffe://other.example/a";
+    let ours = |serial| table.place.corp.issue(&numbered(SYNC, serial));
+    let (one, two) = (ours(1), ours(2));
+    let (other_one, other_two) = (namesake.issue(&numbered(OTHER, 1)), namesake.issue(&numbered(OTHER, 2)));
+
+    let own = table.place.corp.revoke(&[1], 2026);
+    table.place.settings.crl_files = vec![table.place.write("corp.crl", &own)];
+    table.accepts("one of a namesake that has no list", &other_one, OTHER).await;
+    for lists in [own.clone() + &namesake.revoke(&[2], 2026), namesake.revoke(&[2], 2026) + &own] {
+        table.place.write("corp.crl", &lists);
+        table.refuses("one that is on its authority's list", &one, "revoked").await;
+        table.accepts("one that is on a namesake's list", &two, SYNC).await;
+        table.accepts("a namesake's that is on the authority's list", &other_one, OTHER).await;
+        table.refuses("a namesake's that is on its list", &other_two, "revoked").await;
+    }
+
+    // Both in one bundle: the authority has changed its key.
+    let both = table.place.corp.pem() + &namesake.pem();
+    table.add_bundle_of("corp.example", &both);
+    let renewed = |serial| namesake.issue(&numbered(SYNC, serial));
+    table.accepts("one by the new key", &renewed(1), SYNC).await;
+    table.refuses("one by the new key on its list", &renewed(2), "revoked").await;
+    table.accepts("one by the old key", &two, SYNC).await;
+    table.refuses("one by the old key on its list", &one, "revoked").await;
+    table.place.write("corp.crl", &own);
+    table.refuses("one by the new key without a list", &renewed(1), "revocation list cannot be verified").await;
 }
 
 fn common_name(params: &mut CertificateParams) {

@@ -4,7 +4,7 @@ use super::{Cluster, open, settings};
 use crate::clock::SystemClock;
 use crate::crypto::SecretHash;
 use crate::identifiers::RefreshToken;
-use crate::store::contract::sign_ins::pending;
+use crate::store::contract::sign_ins::{owner, pending};
 use crate::store::contract::{at, named, token};
 use crate::store::{self, Grant, Seen, Settings, Store, StoreError, TakenSignIn, Tenant};
 
@@ -56,7 +56,7 @@ async fn what_sqlite_holds_is_copied_whole_and_once() {
     let target = open(&url).await;
     assert_eq!(all(&target).await, all(&source).await);
     assert_eq!(target.grants.find(named("Cust1"), &grant.user).await.unwrap(), Some(grant));
-    let taken = target.sign_ins.take(state, None, at(1)).await.unwrap();
+    let taken = target.sign_ins.take(state, owner(), at(1)).await.unwrap();
     assert!(matches!(taken, TakenSignIn::Taken(sign_in) if *sign_in == pending(600)));
 
     assert_eq!(target.notices.see([7; 32], at(600), None, at(0)).await.unwrap(), Seen::Before);
