@@ -60,6 +60,7 @@ fn title(readiness: Readiness) -> &'static str {
     match readiness {
         Readiness::Starting => "Starting",
         Readiness::Ready => "Ready",
+        Readiness::Unaudited => "No audit",
         Readiness::Draining => "Draining",
     }
 }
