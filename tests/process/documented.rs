@@ -1,10 +1,13 @@
 //! The commands that the documents show, run as they stand there.
 
-use crate::place::{Place, Running, finish};
+use crate::place::{Place, Running, TENANT, finish};
 
 const README: &str = include_str!("../../README.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const CALLING: &str = include_str!("../../docs/calling.md");
+const INSTALL: &str = include_str!("../../docs/install.md");
+const UPGRADING: &str = include_str!("../../docs/upgrading.md");
+const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
 const STATUS: &str = include_str!("../../src/grpc/status.rs");
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,6 +21,27 @@ async fn the_readmes_way_leads_to_a_ticket() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operators_commands_work() {
     run_all(OPERATIONS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_installation_is_what_its_page_says() {
+    let shown = run_all(INSTALL).await;
+    assert!(shown.contains("SERVING") && shown.contains("state:        running"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_an_upgrade_work() {
+    let shown = run_all(UPGRADING).await;
+    assert!(shown.contains(concat!("ticketd ", env!("CARGO_PKG_VERSION"))) && shown.contains("SERVING"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_that_look_for_trouble_work() {
+    let place = Place::new().await;
+    let token = place.path("cust12345.token");
+    place.output(&["tenants", "put", TENANT, "--token-file", token.to_str().unwrap()]).await;
+    let shown = run_all_at(&place, TROUBLESHOOTING).await;
+    assert!(shown.contains("state:        running"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +64,10 @@ fn every_reason_that_a_call_can_be_refused_with_is_explained() {
 
 /// Runs each `$ ticketd …` line of a document in its order, and answers what they print. Each must succeed.
 async fn run_all(document: &str) -> String {
-    let place = Place::new().await;
+    run_all_at(&Place::new().await, document).await
+}
+
+async fn run_all_at(place: &Place, document: &str) -> String {
     let commands: Vec<_> = document.lines().filter_map(|line| line.strip_prefix("$ ")).filter(is_ours).collect();
     assert!(commands.len() >= 4, "{commands:?}");
     let (mut shown, mut server) = (String::new(), None::<Running>);
@@ -64,5 +91,6 @@ async fn run_all(document: &str) -> String {
 }
 
 fn is_ours(command: &&str) -> bool {
-    command.contains("ticketd ")
+    let starts = ["ticketd ", "cat ", "TICKETD_"];
+    starts.iter().any(|start| command.starts_with(start)) && command.contains("ticketd ")
 }
