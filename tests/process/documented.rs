@@ -1,5 +1,8 @@
 //! The commands that the documents show, run as they stand there.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use crate::place::{Place, Running, TENANT, finish};
 
 const README: &str = include_str!("../../README.md");
@@ -60,6 +63,46 @@ fn every_reason_that_a_call_can_be_refused_with_is_explained() {
     for reason in reasons {
         assert!(OPERATIONS.contains(&format!("`{reason}`")), "{reason}");
     }
+}
+
+#[test]
+fn every_page_is_listed_and_every_link_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages: Vec<_> = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
+    let index = fs::read_to_string(root.join("docs/README.md")).unwrap();
+    let listed = |page: &&PathBuf| index.contains(&format!("({})", page.file_name().unwrap().display()));
+    let unlisted: Vec<_> = pages.iter().filter(|page| !listed(page) && !page.ends_with("README.md")).collect();
+    assert!(unlisted.is_empty(), "docs/README.md has no line for {unlisted:?}");
+    let others =
+        ["README.md", "CONTRIBUTING.md", "sandbox/README.md", "helm/ticketd/README.md"].map(|page| root.join(page));
+    let mut broken = Vec::new();
+    for page in pages.iter().chain(&others) {
+        let text = fs::read_to_string(page).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http") && !link.contains(char::is_whitespace)) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let leads = if anchor.is_empty() {
+                file.exists()
+            } else {
+                fs::read_to_string(&file).is_ok_and(|text| anchors(&text).any(|there| there == anchor))
+            };
+            if !leads {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// What a document's headings are linked by.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| {
+        let words = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
+        kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+    })
 }
 
 /// Runs each `$ ticketd …` line of a document in its order, and answers what they print. Each must succeed.
