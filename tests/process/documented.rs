@@ -134,6 +134,6 @@ async fn run_all_at(place: &Place, document: &str) -> String {
 }
 
 fn is_ours(command: &&str) -> bool {
-    let starts = ["ticketd ", "cat ", "TICKETD_"];
-    starts.iter().any(|start| command.starts_with(start)) && command.contains("ticketd ")
+    // Not those that have its name among their arguments.
+    command.starts_with("ticketd ") || command.contains("| ticketd ") || command.starts_with("TICKETD_")
 }
