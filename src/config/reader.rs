@@ -19,6 +19,18 @@ pub(super) struct Reader {
     mistakes: Vec<Mistake>,
     warnings: Vec<Warning>,
     secret_files: Vec<(&'static str, PathBuf)>,
+    /// What each key takes, for the page that lists them.
+    #[cfg(test)]
+    takes: BTreeMap<String, Takes>,
+}
+
+/// What a key takes.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct Takes {
+    pub(super) expected: String,
+    pub(super) is_required: bool,
+    pub(super) has_default: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +63,8 @@ impl Reader {
             mistakes: Vec::new(),
             warnings: Vec::new(),
             secret_files: Vec::new(),
+            #[cfg(test)]
+            takes: BTreeMap::new(),
         };
         for (section, value) in table.into_inner() {
             let section = section.into_inner().into_owned();
@@ -140,10 +154,10 @@ impl Reader {
         Problem::Unknown { suggestion }
     }
 
-    /// Every key that was asked for, with its section.
+    /// Every key that was asked for, with its section, and what it takes.
     #[cfg(test)]
-    pub(super) fn asked_for(&self) -> BTreeSet<String> {
-        self.known.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}"))).collect()
+    pub(super) fn asked_for(&self) -> &BTreeMap<String, Takes> {
+        &self.takes
     }
 }
 
@@ -166,18 +180,25 @@ impl Section<'_> {
     /// A value that must be set.
     pub(super) fn required<T>(&mut self, key: &'static str, kind: Kind<T>) -> Checked<T> {
         let expected = kind.expected.clone();
-        let value = self.optional(key, kind)?;
-        value.ok_or_else(|| self.mistake(key, Problem::Missing(expected)))
+        let value = self.optional(key, kind);
+        #[cfg(test)]
+        self.note(key, |takes| takes.is_required = true);
+        value?.ok_or_else(|| self.mistake(key, Problem::Missing(expected)))
     }
 
     /// A value with a default.
     pub(super) fn or<T>(&mut self, key: &'static str, kind: Kind<T>, default: T) -> Checked<T> {
-        Ok(self.optional(key, kind)?.unwrap_or(default))
+        let value = self.optional(key, kind);
+        #[cfg(test)]
+        self.note(key, |takes| takes.has_default = true);
+        Ok(value?.unwrap_or(default))
     }
 
     /// A value that may be absent.
     pub(super) fn optional<T>(&mut self, key: &'static str, kind: Kind<T>) -> Checked<Option<T>> {
         self.reader.known.entry(self.name).or_default().insert(key);
+        #[cfg(test)]
+        self.note(key, |takes| takes.expected.clone_from(&kind.expected));
         let Some(setting) = self.reader.unread.remove(&(self.name.to_owned(), key.to_owned())) else {
             return Ok(None);
         };
@@ -187,6 +208,17 @@ impl Section<'_> {
         }
         let value = (kind.read)(&setting.value);
         value.map(Some).ok_or_else(|| self.mistake(key, Problem::Expected(kind.expected)))
+    }
+
+    /// Whether there is a value, good or not, in the file or a variable.
+    pub(super) fn is_set(&self, key: &'static str) -> bool {
+        self.origins.contains_key(key)
+    }
+
+    #[cfg(test)]
+    fn note(&mut self, key: &'static str, note: impl FnOnce(&mut Takes)) {
+        let none = || Takes { expected: String::new(), is_required: false, has_default: false };
+        note(self.reader.takes.entry(format!("{}.{key}", self.name)).or_insert_with(none));
     }
 
     /// Notes that a secret is read from there.

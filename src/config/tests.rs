@@ -1,3 +1,5 @@
+mod reference;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
@@ -102,7 +104,7 @@ fn the_example_has_every_key_and_no_other() {
     }
     let mut reader = Reader::new("", []).unwrap();
     assert!(assemble(&mut reader).is_err());
-    assert_eq!(shown, reader.asked_for());
+    assert_eq!(shown, reader.asked_for().keys().cloned().collect());
 }
 
 #[test]
@@ -410,6 +412,16 @@ fn a_secret_that_everybody_can_read_or_change_is_refused() {
     with_mode(&["passphrase"], 0o644);
     let found = mistakes(&text, &environment);
     assert!(found.len() == 1 && found[0].contains("passphrase is open to everybody (mode 0644)"), "{found:?}");
+}
+
+#[test]
+fn the_applications_files_are_all_read_again() {
+    let files = Files::new();
+    let passphrase = files.write("passphrase", b"c4nary5ecret");
+    let environment = [("TICKETD_SUPEROFFICE_SIGNING_KEY_PASSPHRASE_FILE", passphrase.as_str())];
+    let source = parse(&files.toml(""), &environment).unwrap().config.source.unwrap();
+    let read: BTreeSet<_> = source.application_files().iter().map(|file| file.to_str().unwrap().to_owned()).collect();
+    assert_eq!(read, BTreeSet::from([files.path("client-secret"), files.path("key.pem"), passphrase]));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::kind::{list, parsed, path, paths, text};
 use super::reader::{Checked, Reader, Section};
 use super::{Problem, ShownPath, secret_file};
 use crate::identifiers::SpiffeId;
-use crate::server::TlsSettings;
+use crate::server::{ClientCertificate, TlsSettings};
 
 const MAX_TRUST_DOMAINS: usize = 64;
 const MAX_CRL_FILES: usize = 64;
@@ -21,7 +21,8 @@ pub(super) fn read(reader: &mut Reader) -> Checked<Option<TlsSettings>> {
         // Its mode is looked at too.
         drop(secret_file::read(&mut section, "key_file", file));
     }
-    let client_certificate = section.optional("client_certificate", parsed("\"required\" or \"optional\""));
+    let client_certificate =
+        section.or("client_certificate", parsed("\"required\" or \"optional\""), ClientCertificate::default());
     let trust_bundles = trust_bundles(&mut section);
     let dns_ca_file = file(&mut section, "dns_ca_file", "the path of a file with certificates in PEM");
     let crl_files = files(&mut section, "crl_files", "a list of paths of files with revocation lists in PEM");
@@ -32,12 +33,12 @@ pub(super) fn read(reader: &mut Reader) -> Checked<Option<TlsSettings>> {
     section.rule("key_file", Ok(key_file.is_some() || !is_set), "must be set as tls.certificate_file is");
     section.rule("certificate_file", Ok(is_set || key_file.is_none()), "must be set as tls.key_file is");
     let advice = "needs tls.trust_bundles or tls.dns_ca_file: without authorities no certificate is asked for";
-    section.rule("client_certificate", Ok(verifies || client_certificate.is_none()), advice);
+    let is_chosen = section.is_set("client_certificate");
+    section.rule("client_certificate", Ok(verifies || !is_chosen), advice);
     section.rule("crl_files", Ok(verifies || crl_files.is_empty()), advice);
     section.rule("trust_bundles", Ok(is_set || trust_bundles.is_empty()), "is for TLS: set tls.certificate_file too");
     section.rule("dns_ca_file", Ok(is_set || dns_ca_file.is_none()), "is for TLS: set tls.certificate_file too");
     let (Some(certificate_file), Some(key_file)) = (certificate_file, key_file) else { return Ok(None) };
-    let client_certificate = client_certificate.unwrap_or_default();
     Ok(Some(TlsSettings { certificate_file, key_file, client_certificate, trust_bundles, dns_ca_file, crl_files }))
 }
 

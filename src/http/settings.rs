@@ -22,14 +22,21 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How many connections are served at once, unless something else is said.
+    pub const MAX_CONNECTIONS: usize = 256;
+    /// How many of them one IP address may have.
+    pub const MAX_CONNECTIONS_PER_IP: usize = 64;
+    /// The longest a request may take.
+    pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
     /// The settings with the default limits.
     pub fn new(address: SocketAddr, public_url: PublicUrl) -> Self {
         Self {
             address,
             public_url,
-            max_connections: 256,
-            max_connections_per_ip: 64,
-            request_timeout: Duration::from_secs(30),
+            max_connections: Self::MAX_CONNECTIONS,
+            max_connections_per_ip: Self::MAX_CONNECTIONS_PER_IP,
+            request_timeout: Self::REQUEST_TIMEOUT,
         }
     }
 }

@@ -33,3 +33,25 @@ fn files(settings: &TlsSettings) -> Vec<PathBuf> {
     let own = [certificate_file, key_file].into_iter();
     own.chain(trust_bundles.values()).chain(dns_ca_file).chain(crl_files).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::server::settings::ClientCertificate;
+
+    #[test]
+    fn every_file_of_handshakes_is_followed() {
+        let settings = TlsSettings {
+            certificate_file: "certificate".into(),
+            key_file: "key".into(),
+            client_certificate: ClientCertificate::Required,
+            trust_bundles: BTreeMap::from([("a.example".to_owned(), "a".into()), ("b.example".to_owned(), "b".into())]),
+            dns_ca_file: Some("dns".into()),
+            crl_files: vec!["1.crl".into(), "2.crl".into()],
+        };
+        let expected = ["certificate", "key", "a", "b", "dns", "1.crl", "2.crl"].map(PathBuf::from);
+        assert_eq!(files(&settings), expected);
+    }
+}
