@@ -7,7 +7,7 @@
 //!                      ├─ http ─┘               └─ store ───────┘          ├─ clock
 //!                      └─ config (Settings)                                └─ random
 //!              authorization (identifiers, clock), audit, identity (crypto and below), log_pace (clock),
-//!              telemetry, regular_file (nothing of ours)
+//!              telemetry, trace_context (metrics), metrics, regular_file (nothing of ours)
 //! ```
 //!
 //! A call's way: `server` accepts the connection, `grpc` learns from `identity` who calls and parses the request,
@@ -26,9 +26,11 @@ pub mod http;
 pub mod identifiers;
 pub mod identity;
 pub mod log_pace;
+pub mod metrics;
 pub mod random;
 pub mod regular_file;
 pub mod server;
 pub mod store;
 pub mod superoffice;
 pub mod telemetry;
+pub mod trace_context;

@@ -125,7 +125,14 @@ impl SuperOffice {
         context_identifier: ContextIdentifier,
         signed: &SignedSystemToken,
     ) -> Result<UnverifiedJwt, ExchangeError> {
-        exchange::exchange(&self.http, &self.settings, context_identifier, signed).await
+        let clock = self.http.transport().clock();
+        let began = clock.elapsed();
+        let outcome = exchange::exchange(&self.http, &self.settings, context_identifier, signed).await;
+        let took = clock.elapsed().saturating_sub(began);
+        let result = if outcome.is_ok() { "ok" } else { "failed" };
+        metrics::UPSTREAM_EXCHANGE_DURATION.record(took, &[result], trace_context::current());
+        metrics::UPSTREAM_EXCHANGES.count(&[outcome.as_ref().map_or_else(ExchangeError::kind, |_| "ok")]);
+        outcome
     }
 
     /// The keys that may have signed a JWT with this header. An unknown key is looked for at SuperOffice, at most once
