@@ -45,6 +45,8 @@ refused=(
   "postgres.url=postgres://ticketd@db/ticketd?sslmode=require"
   postgres.maxConnections=0
   config.http.address=0.0.0.0:80
+  config.admin.address=0.0.0.0:80
+  admin.port=82
   config.identity.issuer=https://kubernetes.default.svc.cluster.local
   config.identity.token_review=true
   "config.identity.issuer=x,config.identity.audience=ticketd"

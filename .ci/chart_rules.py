@@ -21,6 +21,7 @@ CHARTS_OWN = {
     "tls": {"certificate_file", "key_file", "client_certificate", "trust_bundles", "dns_ca_file", "crl_files"},
     "identity": {"jwks_file", "ca_file", "token_file"},
     "http": {"address", "public_url"},
+    "admin": {"address"},
     "audit": {"output", "path", "fsync", "hmac_key_file"},
     "authorization": {"policy_file"},
 }
@@ -105,7 +106,7 @@ def broken_rules(manifests: list[dict]) -> list[str]:
         "every mount has its volume": mounts <= {volume["name"] for volume in pod["volumes"]} | claims,
         "the selector selects the pod": selector.items() <= template["metadata"]["labels"].items(),
         "the selector holds nothing that changes": set(selector) == SELECTOR,
-        "callers' port is reachable over TLS and only then": {"health"} <= ports <= {"grpc", "health", "http"}
+        "callers' port is reachable over TLS and only then": {"health"} <= ports <= {"grpc", "health", "http", "metrics"}
         and ("grpc" in ports) == ("certificate_file = " in toml) == ('\naddress = "' in server)
         and {port["targetPort"] for service in services for port in service["spec"]["ports"]} == ports,
         "names leave room for suffixes": len(stateful_set["metadata"]["name"]) <= 52,

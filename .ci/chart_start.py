@@ -85,9 +85,9 @@ def run(helm: str, binary: pathlib.Path, values: str, root: pathlib.Path, stack:
 
 
 def render(helm: str, values: str) -> list[dict]:
-    grpc, health = free_ports(2)
+    grpc, health, admin = free_ports(3)
     command = [helm, "template", "release", str(CHART), "-f", values]
-    command += ["--set", f"grpc.port={grpc}", "--set", f"health.port={health}"]
+    command += ["--set", f"grpc.port={grpc}", "--set", f"health.port={health}", "--set", f"admin.port={admin}"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [manifest for manifest in yaml.safe_load_all(output) if manifest]
 

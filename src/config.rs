@@ -3,6 +3,7 @@
 //! Every mistake is reported at once, with its key and what is expected. Reports do not repeat values: a secret that
 //! stands in the wrong place stays unseen.
 
+mod admin;
 mod audit;
 mod authorization;
 mod http;
@@ -52,6 +53,8 @@ pub struct Config {
     pub identity: Option<crate::identity::Settings>,
     /// Where and how pages are served, if they are.
     pub http: Option<crate::http::Settings>,
+    /// Where monitoring and operators ask about this replica, if they may.
+    pub admin: Option<crate::admin::Settings>,
     /// Where and how it is written down what is handed out, refused and changed.
     pub audit: crate::audit::Settings,
     /// Who may ask for what.
@@ -117,13 +120,14 @@ fn assemble(reader: &mut Reader) -> Checked<Config> {
     let has_tls = server.as_ref().map(|server| server.tls.is_some()).map_err(|recorded| *recorded);
     let identity = identity::read(reader, has_tls);
     let http = http::read(reader);
+    let admin = admin::read(reader);
     let unidentified = server.as_ref().map(|server| server.allow_unidentified_callers).map_err(|recorded| *recorded);
     let authorization = authorization::read(reader, unidentified);
     let audit = audit::read(reader);
     let telemetry = telemetry::read(reader);
     let (superoffice, signing_keys) = application?;
     let (tickets, store, server, identity, authorization) = (tickets?, store?, server?, identity?, authorization?);
-    let (http, audit, telemetry) = (http?, audit?, telemetry?);
+    let (http, admin, audit, telemetry) = (http?, admin?, audit?, telemetry?);
     Ok(Config {
         superoffice,
         signing_keys,
@@ -133,6 +137,7 @@ fn assemble(reader: &mut Reader) -> Checked<Config> {
         identity,
         authorization,
         http,
+        admin,
         audit,
         telemetry,
         source: None,

@@ -3,9 +3,10 @@
 //! The house, from the door to the cellar; a module may import those below it on its line, and never one above:
 //!
 //! ```text
-//! main ─ cli ─ server ─┬─ grpc ─┬─ credentials ─┬─ superoffice ─┬─ crypto ─┬─ identifiers
-//!                      ├─ http ─┘               └─ store ───────┘          ├─ clock
-//!                      └─ config (Settings)                                └─ random
+//! main ─ cli ─ server ─┬─ grpc ──┬─ credentials ─┬─ superoffice ─┬─ crypto ─┬─ identifiers
+//!                      ├─ http ──┤               └─ store ───────┘          ├─ clock
+//!                      ├─ admin ─┘                                          └─ random
+//!                      └─ config (Settings)
 //!              authorization (identifiers, clock), audit, identity (crypto and below), log_pace (clock),
 //!              telemetry, trace_context (metrics), metrics, regular_file (nothing of ours)
 //! ```
@@ -14,6 +15,7 @@
 //! `credentials` answers from memory or starts the tenant's one exchange, which reads `store`, signs with `crypto`, asks
 //! `superoffice`, verifies with `crypto` and keeps the ticket. `docs/architecture.md` walks one call through the files.
 
+pub mod admin;
 pub mod audit;
 pub mod authorization;
 pub mod cli;

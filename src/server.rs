@@ -8,8 +8,10 @@ mod frame_budget;
 mod frame_watch;
 mod frames;
 mod health;
+mod http1;
 mod lifetime;
 mod listener;
+mod observers;
 mod opening;
 mod pages;
 mod per_ip;
@@ -49,11 +51,13 @@ use self::entrances::Entrances;
 use self::health::Health;
 use self::lifetime::Lifetime;
 use self::listener::Caps;
+use self::observers::Observers;
 use self::pages::Pages;
 use self::reload::ApplicationInUse;
 use self::stop::Phases;
 use self::tasks::Tasks;
 use self::use_cases::UseCases;
+use crate::admin::{self, Admin};
 use crate::audit::{Audit, AuditError};
 use crate::authorization::{self, PolicyInForce};
 use crate::clock::{Clock, SystemClock};
@@ -75,7 +79,7 @@ pub use self::stop::Stop;
 pub use self::tls::TlsError;
 pub use self::unix::UnixSocketError;
 
-/// A probe asks and is done: so old, a connection to the health port only takes the place of another.
+/// A probe asks and is done: so old, a connection to the health or the admin port only takes the place of another.
 const PROBE_AGE: Duration = Duration::from_secs(15);
 
 /// How long a drained server waits for what its callers no longer wait for.
@@ -99,6 +103,8 @@ pub struct Addresses {
     pub unix_socket: Option<PathBuf>,
     /// Kubelets ask here.
     pub health: SocketAddr,
+    /// Monitoring and operators ask here, if they may.
+    pub admin: Option<SocketAddr>,
     /// Browsers come here, if there are pages.
     pub http: Option<SocketAddr>,
 }
@@ -208,15 +214,22 @@ impl Server {
             identity,
             authorization,
             http,
+            admin,
             audit,
             telemetry: _,
             source,
         } = config;
         let Process { clock, random } = process.clone();
         let entrances = Entrances::bind(&settings, &clock).await?;
-        let (health_listener, health_address) = listen("server.health_address", settings.health_address).await?;
+        let observers = Observers::bind(&settings, admin).await?;
         let pages = Pages::bind(http).await?;
-        let http_address = pages.as_ref().map(|pages| pages.address);
+        let addresses = Addresses {
+            grpc: entrances.address(),
+            unix_socket: entrances.unix_socket(),
+            health: observers.health(),
+            admin: observers.admin(),
+            http: pages.as_ref().map(|pages| pages.address),
+        };
         superoffice.redirect_uris.extend(pages.as_ref().map(|pages| pages.settings.public_url.redirect_uri()));
 
         let stop = Stop::default();
@@ -246,8 +259,8 @@ impl Server {
             per_ip: settings.max_connections_per_ip,
             proxies: settings.proxy_networks.as_slice().into(),
         };
-        let serving = listener::serve(health_listener, caps.clone(), probes, TaskTracker::new());
-        tasks.spawn("health listener", serving);
+        let admin = admin::router(Admin { readiness: health.readiness() }, Arc::clone(&clock));
+        observers.serve(&caps, probes, admin, &mut tasks);
 
         let store = opening::open_store(&store, &clock, &*random).await?;
         let (environment, client_secret) = (superoffice.environment, superoffice.client_secret.get());
@@ -279,7 +292,6 @@ impl Server {
         let known = callers(identity, &settings, &process, &mut tasks)?;
         let paced = layers::paced(answers(routes), policy, Arc::clone(&clock));
         let callers = connections(paced, Some(known), audit.clone(), lifetime.clone());
-        let (grpc, unix_socket) = (entrances.address(), entrances.unix_socket());
         entrances.serve(&caps, &callers, &mut tasks, &open);
         if let Some(pages) = pages {
             let onboarding = Onboarding {
@@ -293,7 +305,6 @@ impl Server {
         }
 
         health.ready().await;
-        let addresses = Addresses { grpc, unix_socket, health: health_address, http: http_address };
         addresses.log();
         let steps = Steps { delay: settings.drain_delay, timeout: settings.drain_timeout };
         let kept_grants = use_cases.kept_grants;
@@ -337,9 +348,10 @@ impl Server {
 
 impl Addresses {
     fn log(&self) {
-        let Self { grpc, unix_socket, health, http } = self;
+        let Self { grpc, unix_socket, health, admin, http } = self;
         let (grpc, unix_socket) = (grpc.map(display), unix_socket.as_ref().map(|path| display(path.display())));
-        info!(address = grpc, unix_socket, health_address = %health, http_address = ?http, "serving");
+        let (admin_address, http_address) = (admin.map(display), http.map(display));
+        info!(address = grpc, unix_socket, health_address = %health, admin_address, http_address, "serving");
     }
 }
 

@@ -20,7 +20,7 @@ use ticketd::grpc::proto::{
 use ticketd::identifiers::{ApplicationId, ClientSecret, Environment};
 use ticketd::random::SeededRandom;
 use ticketd::server::{BindError, Process, ServeError, Server, Signals};
-use ticketd::{audit, authorization, credentials, server, store, superoffice, telemetry};
+use ticketd::{admin, audit, authorization, credentials, server, store, superoffice, telemetry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_stream::StreamExt;
@@ -79,6 +79,60 @@ async fn health_answers_on_both_addresses_and_the_one_for_kubelets_has_nothing_e
     let mut tickets = TicketServiceClient::new(channel(addresses.health));
     let status = tickets.get_system_ticket(GetSystemTicketRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn the_admin_port_is_there_when_it_has_an_address_and_says_what_health_says() {
+    assert_eq!(Rig::start().await.server.addresses().admin, None);
+    let rig = Rig::start_configured(with_admin_port).await;
+    let addresses = rig.server.addresses();
+    let admin = addresses.admin.unwrap();
+    assert_eq!(get(admin, "GET /livez").await.unwrap().status, 200);
+    let ready = get(admin, "GET /readyz").await.unwrap();
+    assert_eq!((ready.status, ready.body.as_str()), (200, "ready\n"));
+    for header in
+        ["cache-control: no-store", "x-content-type-options: nosniff", "content-security-policy: default-src 'none'"]
+    {
+        assert!(ready.head.contains(header), "{header}: {}", ready.head);
+    }
+    assert_eq!(get(admin, "HEAD /readyz").await.unwrap().status, 200);
+    assert_eq!(get(admin, "GET /elsewhere").await.unwrap().status, 404);
+    assert_eq!(get(admin, "POST /readyz").await.unwrap().status, 405);
+
+    // Somebody that holds the drain up, and who comes to the admin port and says nothing.
+    let mut holds_up = TcpStream::connect(grpc(&rig)).await.unwrap();
+    holds_up.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    holds_up.read_exact(&mut [0; 9]).await.unwrap();
+    let _says_nothing = TcpStream::connect(admin).await.unwrap();
+    rig.server.stop().request();
+    while health(addresses.health, "readiness").await.unwrap() == ServingStatus::Serving {}
+    rig.clock.advance(Duration::from_secs(5));
+    let draining = get(admin, "GET /readyz").await.unwrap();
+    assert_eq!((draining.status, draining.body.as_str()), (503, "draining\n"));
+    assert_eq!(get(admin, "GET /livez").await.unwrap().status, 200, "until the very end");
+    drop(holds_up);
+    within(rig.server.join()).await.unwrap();
+    assert!(get(admin, "GET /livez").await.is_err());
+}
+
+#[tokio::test]
+async fn idle_connections_to_the_admin_port_make_room_within_seconds() {
+    let rig = Rig::start_configured(|config| {
+        with_admin_port(config);
+        config.server.max_connections = 2;
+    })
+    .await;
+    let admin = rig.server.addresses().admin.unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..2 {
+        let mut connection = TcpStream::connect(admin).await.unwrap();
+        connection.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        connection.read_exact(&mut [0; 12]).await.unwrap();
+        idle.push(connection);
+    }
+    let probe = tokio::spawn(get(admin, "GET /livez"));
+    rig.clock.advance(Duration::from_secs(17));
+    assert_eq!(within(probe).await.unwrap().unwrap().status, 200);
 }
 
 #[tokio::test]
@@ -348,8 +402,12 @@ impl Rig {
     }
 
     async fn start_with(change: impl FnOnce(&mut server::Settings)) -> Self {
+        Self::start_configured(|config| change(&mut config.server)).await
+    }
+
+    async fn start_configured(change: impl FnOnce(&mut Config)) -> Self {
         let (mut config, directory) = config();
-        change(&mut config.server);
+        change(&mut config);
         let clock = ManualClock::new("2026-11-22T12:00:00Z".parse::<Timestamp>().unwrap());
         let process = Process { clock: Arc::new(clock.clone()), random: Arc::new(SeededRandom::new(7)) };
         let server = Server::bind_with(config, process).await.unwrap();
@@ -402,6 +460,7 @@ fn config() -> (Config, TempDir) {
         identity: None,
         authorization: authorization::Settings::development(),
         http: None,
+        admin: None,
         audit: audit::Settings { output: audit::Output::Off, ..Default::default() },
         telemetry: telemetry::Settings::default(),
         source: None,
@@ -411,6 +470,29 @@ fn config() -> (Config, TempDir) {
 
 fn grpc(rig: &Rig) -> SocketAddr {
     rig.server.addresses().grpc.expect("it serves over TCP")
+}
+
+fn with_admin_port(config: &mut Config) {
+    config.admin = Some(admin::Settings { address: "127.0.0.1:0".parse().unwrap() });
+}
+
+/// An answer over HTTP/1.1.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+/// What is answered to a request for this method and path, over a connection of its own.
+async fn get(address: SocketAddr, request: &str) -> std::io::Result<Answer> {
+    let mut connection = TcpStream::connect(address).await?;
+    let request = format!("{request} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
 }
 
 fn channel(address: SocketAddr) -> Channel {

@@ -464,6 +464,19 @@ fn pages_are_served_where_the_address_and_the_public_url_say() {
 }
 
 #[test]
+fn the_admin_port_is_where_its_address_says_also_beyond_this_machine() {
+    let files = Files::new();
+    assert!(parse(&files.toml("[admin]"), &[]).unwrap().config.admin.is_none());
+    let admin = |text: &str| parse(&files.toml(text), &[]).map(|loaded| loaded.config.admin.unwrap().address);
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], 8082));
+    assert_eq!(admin("[admin]\naddress = \"0.0.0.0:8082\"").unwrap(), everywhere);
+    let variable = [("TICKETD_ADMIN_ADDRESS", "0.0.0.0:8082")];
+    assert_eq!(parse(&files.toml(""), &variable).unwrap().config.admin.unwrap().address, everywhere);
+    let error = admin("[admin]\naddress = \"8082\"").unwrap_err().to_string();
+    assert!(error.contains("admin.address (line 10): expected"), "{error}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Path::new("/nonexistent/ticketd.toml"), []).unwrap_err();
     assert!(error.to_string().starts_with("the configuration /nonexistent/ticketd.toml cannot be read: "), "{error}");

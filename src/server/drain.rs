@@ -26,7 +26,7 @@ pub(super) async fn drain(
     clock: &dyn Clock,
 ) {
     info!(delay = ?steps.delay, timeout = ?steps.timeout, "draining");
-    health.not_ready().await;
+    health.draining().await;
     clock.sleep(steps.delay).await;
     phases.closing.cancel();
     health.end_callers_watches().await;

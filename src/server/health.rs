@@ -1,8 +1,10 @@
+use tokio::sync::watch;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::admin::Readiness;
 use crate::grpc::proto::ticket_service_server::TicketServiceServer;
 use crate::grpc::{MAX_MESSAGE, TicketService};
 
@@ -12,9 +14,11 @@ const LIVENESS: &str = "liveness";
 /// Say whether calls should come here: the overall name, kubelets' and that of the service.
 const READINESS: [&str; 3] = ["", "readiness", <TicketServiceServer<TicketService> as NamedService>::NAME];
 
-/// The statuses that `grpc.health.v1` answers: the same on both ports until a drain ends the callers' streams.
+/// The statuses that `grpc.health.v1` answers: the same on both ports until a drain ends the callers' streams. The admin
+/// port tells the same.
 #[derive(Clone, Debug)]
 pub(super) struct Health {
+    readiness: watch::Sender<Readiness>,
     callers: HealthReporter,
     kubelets: HealthReporter,
 }
@@ -22,11 +26,12 @@ pub(super) struct Health {
 impl Health {
     /// Alive, and not ready yet.
     pub(super) async fn new() -> Self {
-        let health = Self { callers: HealthReporter::new(), kubelets: HealthReporter::new() };
+        let readiness = watch::Sender::new(Readiness::Starting);
+        let health = Self { readiness, callers: HealthReporter::new(), kubelets: HealthReporter::new() };
         for reporter in [&health.callers, &health.kubelets] {
             reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
         }
-        health.set_readiness(ServingStatus::NotServing).await;
+        health.set_readiness(Readiness::Starting).await;
         health
     }
 
@@ -40,14 +45,19 @@ impl Health {
         service(&self.kubelets)
     }
 
+    /// What the admin port tells.
+    pub(super) fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
     /// Calls should come here from now on.
     pub(super) async fn ready(&self) {
-        self.set_readiness(ServingStatus::Serving).await;
+        self.set_readiness(Readiness::Ready).await;
     }
 
     /// Calls should go elsewhere from now on.
-    pub(super) async fn not_ready(&self) {
-        self.set_readiness(ServingStatus::NotServing).await;
+    pub(super) async fn draining(&self) {
+        self.set_readiness(Readiness::Draining).await;
     }
 
     /// Ends the streams by which callers watch, which would hold their connections open for ever. Kubelets are answered
@@ -59,7 +69,9 @@ impl Health {
         }
     }
 
-    async fn set_readiness(&self, status: ServingStatus) {
+    async fn set_readiness(&self, readiness: Readiness) {
+        self.readiness.send_replace(readiness);
+        let status = if readiness.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
         for reporter in [&self.callers, &self.kubelets] {
             for name in READINESS {
                 reporter.set_service_status(name, status).await;

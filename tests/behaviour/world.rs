@@ -451,6 +451,7 @@ fn config(sandbox: &Sandbox, directory: &TempDir) -> Config {
         identity: None,
         authorization: authorization::Settings::development(),
         http: None,
+        admin: None,
         audit: audit::Settings { output: audit::Output::Off, ..Default::default() },
         telemetry: telemetry::Settings::default(),
         source: None,

@@ -253,6 +253,7 @@ fn config(sandbox: &Sandbox, canaries: &Canaries, directory: &std::path::Path) -
         identity: None,
         authorization: authorization::Settings::development(),
         http: None,
+        admin: None,
         audit: audit::Settings { output: audit::Output::Off, ..Default::default() },
         telemetry: telemetry::Settings::default(),
         source: None,

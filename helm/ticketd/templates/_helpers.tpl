@@ -131,6 +131,9 @@ lists and booleans are TOML's as well, and its numbers are integers here.
 {{- $_ := set $server "address" (printf "%s:%d" .Values.grpc.host (int64 .Values.grpc.port)) -}}
 {{- $_ := set $own "tls" (include "ticketd.tls" . | fromJson) -}}
 {{- end -}}
+{{- if .Values.admin.enabled -}}
+{{- $_ := set $own "admin" (dict "address" (printf "%s:%d" .Values.admin.host (int64 .Values.admin.port))) -}}
+{{- end -}}
 {{- if .Values.http.enabled -}}
 {{- $_ := set $own "http" (dict
     "address" (printf "%s:%d" .Values.http.host (int64 .Values.http.port))

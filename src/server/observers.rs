@@ -1,0 +1,53 @@
+use std::net::SocketAddr;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use super::connection::Connections;
+use super::door::Plaintext;
+use super::http1::Http1;
+use super::listener::{self, Caps};
+use super::settings::Settings;
+use super::tasks::Tasks;
+use super::{BindError, listen};
+use crate::admin;
+
+/// Where kubelets, monitoring and operators look: from before there are callers until the last of them has gone.
+#[derive(Debug)]
+pub(super) struct Observers {
+    health: (TcpListener, SocketAddr),
+    admin: Option<(TcpListener, SocketAddr)>,
+}
+
+impl Observers {
+    /// Takes the addresses.
+    pub(super) async fn bind(settings: &Settings, admin: Option<admin::Settings>) -> Result<Self, BindError> {
+        let health = listen("server.health_address", settings.health_address).await?;
+        let admin = match admin {
+            None => None,
+            Some(admin) => Some(listen("admin.address", admin.address).await?),
+        };
+        Ok(Self { health, admin })
+    }
+
+    /// The health port's address, with the port that was given.
+    pub(super) fn health(&self) -> SocketAddr {
+        self.health.1
+    }
+
+    /// The admin port's, if there is one.
+    pub(super) fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(_, address)| *address)
+    }
+
+    /// Answers both, each up to these caps. A drain waits for none of their connections.
+    pub(super) fn serve(self, caps: &Caps, probes: Connections<Plaintext>, admin: Router, tasks: &mut Tasks) {
+        let Self { health: (health, _), admin: admin_listener } = self;
+        if let Some((listener, _)) = admin_listener {
+            let pages = Http1 { router: admin, lifetime: probes.lifetime.clone() };
+            tasks.spawn("admin port", listener::serve(listener, caps.clone(), pages, TaskTracker::new()));
+        }
+        tasks.spawn("health listener", listener::serve(health, caps.clone(), probes, TaskTracker::new()));
+    }
+}
