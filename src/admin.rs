@@ -4,6 +4,7 @@
 //! changes anything.
 
 mod layers;
+mod metrics;
 mod probes;
 mod readiness;
 
@@ -34,6 +35,6 @@ pub struct Admin {
 /// Everything that is served, with the layers around it. It is served from before this replica is ready until it has
 /// stopped.
 pub fn router(admin: Admin, clock: Arc<dyn Clock>) -> Router {
-    let routes = Router::new().merge(probes::routes(admin.readiness));
+    let routes = Router::new().merge(probes::routes(admin.readiness)).merge(metrics::routes());
     layers::around(routes, clock)
 }

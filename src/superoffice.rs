@@ -41,6 +41,7 @@ use crate::identifiers::{
     Ticket, UnverifiedJwt,
 };
 use crate::random::Random;
+use crate::{metrics, trace_context};
 
 pub use authorize_error_code::AuthorizeErrorCode;
 pub use client_authentication::{ClientAuthentication, UnknownClientAuthentication};
@@ -139,6 +140,11 @@ impl SuperOffice {
     /// a minute whatever headers come; a known one never waits for the network.
     pub async fn verification_keys(&self, header: &JwtHeader) -> VerificationKeys {
         self.signing_keys.get(header).await
+    }
+
+    /// Tells metrics how many of the tenants asked for lately are in which state.
+    pub fn tell_tenant_states(&self) {
+        self.tenant_states.tell();
     }
 
     /// Remembers the states of so many tenants, if that is more than it does by itself.

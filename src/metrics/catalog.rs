@@ -9,7 +9,6 @@ pub const METHODS: &[&str] = &[
     "superoffice.ticket.v1.TicketService/GetSystemTicket",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
-    "grpc.health.v1.Health/List",
     "superoffice.ticket.v1.TicketService/InvalidateSystemTicket",
     "superoffice.ticket.v1.TicketService/RefreshAccessToken",
     "superoffice.ticket.v1.AuthorizationService/CreateAuthorizationUrl",
@@ -180,7 +179,8 @@ const TENANT_STATES: &[&str] = &[
 ];
 
 /// What is made of files and follows them.
-const SUBJECTS: &[&str] = &["application", "tls_certificates", "policy", "audit_key", "log_filter"];
+const SUBJECTS: &[&str] =
+    &["client secret and signing keys", "TLS certificates", "policy", "audit key", "log filter", OTHER];
 
 /// How many seconds a ticket may have left to be counted, and what that is called.
 pub const WITHIN: [(u64, &str); 6] =

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -20,7 +21,7 @@ pub struct Histogram {
     series: OnceLock<Box<[OnceLock<Box<Cells>>]>>,
 }
 
-/// The trace that a measurement belongs to, if it is kept somewhere.
+/// The trace that a measurement belongs to, if it is kept somewhere. It shows as the trace's hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     /// The trace.
@@ -58,6 +59,12 @@ struct Cells {
     exemplars: [Mutex<Option<Exemplar>>; BUCKETS],
 }
 
+impl fmt::Display for TraceContext {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.trace_id.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
 impl Histogram {
     pub(super) const fn new(name: &'static str, description: &'static str, labels: &'static [Label]) -> Self {
         let about = About::new(name, description, Unit::Seconds, Kind::Histogram);
@@ -67,7 +74,7 @@ impl Histogram {
     /// Notes how long something took. `trace` is looked at only when it is kept somewhere, so a measurement without one
     /// costs two additions to atomics.
     pub fn record(&self, took: Duration, values: &[&str], trace: Option<TraceContext>) {
-        let Some(series) = self.series().get(label::index(self.labels, values)) else { return };
+        let Some(series) = self.cells().get(label::index(self.labels, values)) else { return };
         let cells = series.get_or_init(Box::default);
         let bucket = BOUNDS.partition_point(|bound| Duration::from_micros(*bound) < took);
         let Some(count) = cells.buckets.get(bucket) else { return };
@@ -81,7 +88,7 @@ impl Histogram {
         }
     }
 
-    fn series(&self) -> &[OnceLock<Box<Cells>>] {
+    fn cells(&self) -> &[OnceLock<Box<Cells>>] {
         self.series.get_or_init(|| (0..label::combinations(self.labels)).map(|_| OnceLock::new()).collect())
     }
 }
@@ -96,7 +103,7 @@ impl Metric for Histogram {
     }
 
     fn series(&self) -> Vec<Series> {
-        let touched = self.series().iter().enumerate().filter_map(|(index, series)| Some((index, series.get()?)));
+        let touched = self.cells().iter().enumerate().filter_map(|(index, series)| Some((index, series.get()?)));
         let series = touched.map(|(index, cells)| Series {
             labels: label::shown(self.labels, index),
             value: Value::Histogram(cells.measured()),
@@ -129,7 +136,7 @@ mod tests {
         for (microseconds, trace) in [(500, None), (501, Some(trace)), (10_000_000, None), (10_000_001, None)] {
             TEST.record(Duration::from_micros(microseconds), &["b"], trace);
         }
-        let series = TEST.series();
+        let series = Metric::series(&TEST);
         let [Series { labels, value: Value::Histogram(measured) }] = series.as_slice() else { panic!("{series:?}") };
         assert_eq!(labels[..], [("one", "b".to_owned())]);
         assert_eq!(measured.bounds[..3], [0.0005, 0.001, 0.002]);

@@ -62,6 +62,11 @@ impl TenantState {
         }
     }
 
+    /// Every state.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        Self::NUMBERED.into_iter().map(|(state, _)| state)
+    }
+
     /// A short name out of a fixed set, for metrics.
     pub fn kind(self) -> &'static str {
         match self {

@@ -14,6 +14,8 @@ mod front;
 mod issuer;
 mod log;
 mod mesh;
+#[path = "../support/otlp_collector.rs"]
+mod otlp_collector;
 #[path = "../support/pki.rs"]
 mod pki;
 mod proxy;
@@ -52,6 +54,7 @@ mod service_accounts;
 mod sign_ins;
 mod signing_keys;
 mod single_flight;
+mod telemetry;
 mod tenant_states;
 mod throttling;
 mod unread_answers;

@@ -155,12 +155,11 @@ impl Transport {
             response = self.client.execute(request) => response.map_err(|error| unanswered(&error)),
             () = &mut deadline => Err(UpstreamError::TimedOut),
         };
-        let outcome = match &response {
-            Ok(response) => response.status().as_str(),
-            Err(error) => error.kind(),
-        };
         let took = self.clock.elapsed().saturating_sub(began);
-        metrics::HTTP_CLIENT_REQUEST_DURATION.record(took, &[lane.upstream, method.as_str(), outcome], None);
+        let status = response.as_ref().ok().map(Response::status);
+        let outcome = status.as_ref().map(StatusCode::as_str).or(response.as_ref().err().map(UpstreamError::kind));
+        let labels = [lane.upstream, method.as_str(), outcome.unwrap_or_default()];
+        metrics::HTTP_CLIENT_REQUEST_DURATION.record(took, &labels, None);
         let response = response?;
         Span::current().record("http.response.status_code", response.status().as_u16());
         tracing::debug!(status = response.status().as_u16(), "SuperOffice answered");
