@@ -272,6 +272,8 @@ impl Server {
         measured::watch(&superoffice, &*clock);
         let use_cases = UseCases::new(&tickets, &superoffice, &store, &application, &audit, &process)?;
         use_cases.spawn(&mut tasks, &store);
+        let counting = measured::count_sealed_records(store.counting(), Arc::clone(&clock));
+        tasks.spawn("count of sealed secrets", counting);
 
         let authorization::Settings { policy_file, policy } = authorization;
         let policy = PolicyInForce::new(policy);
