@@ -51,7 +51,6 @@ async fn prometheus_and_a_collector_are_told_what_happens() {
     assert_eq!(empty.number("ticketd_jwt_rejected_total", &[("reason", "context_identifier_mismatch")]), Some(0.0));
 
     through_all_outcomes(&world).await;
-    the_log_filter_is_followed(&world, &filter).await;
 
     let scrape = Scrape::of(admin, "application/openmetrics-text; version=1.0.0").await;
     assert!(scrape.head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", scrape.head);
@@ -71,6 +70,7 @@ async fn prometheus_and_a_collector_are_told_what_happens() {
     let series = scrape.series().count();
     println!("{series} lines of {} bytes", scrape.text.len());
     assert!(series < 2_000, "{series}");
+    the_log_filter_is_followed(&world, &filter).await;
 
     world.shutdown().await;
     guard.shutdown().await;
@@ -185,9 +185,9 @@ fn counted(scrape: &Scrape) {
     assert_eq!(scrape.number("ticketd_breaker_state", &[("upstream", "login")]), Some(0.0));
     assert_eq!(scrape.number("ticketd_serving", &[]), Some(1.0));
     let remaining = scrape.number("ticketd_ticket_remaining_min_seconds", &[]).unwrap();
-    assert!((600.0..=2_200.0).contains(&remaining), "{remaining}");
+    assert!((2_000.0..=2_200.0).contains(&remaining), "{remaining}");
     assert_eq!(scrape.number("ticketd_tickets_expiring", &[("within", "1h")]), Some(1.0));
-    assert_eq!(scrape.number("ticketd_tickets_expiring", &[("within", "10m")]), Some(0.0));
+    assert_eq!(scrape.number("ticketd_tickets_expiring", &[("within", "30m")]), Some(0.0));
 }
 
 /// What is exported is what docs/metrics.md has, by names, types and labels; and all of that is exported.
