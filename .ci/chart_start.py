@@ -1,109 +1,211 @@
 """Starts the real ticketd as the chart's manifests say, and probes it as the kubelet would.
 
-For each values file of the chart: render it, lay out the container's mounts below a temporary directory, check the
-rendered configuration, start the binary with the rendered arguments, ask the rendered probes, end it with SIGTERM.
+For each value set of the chart: render it, lay out the container's mounts below a temporary directory, check the rendered
+configuration, start the image's entrypoint with the rendered arguments and environment, ask the rendered probes, reach
+each rendered port, run the rendered tests of `helm test`, end it with SIGTERM within the rendered grace period.
 
-There is no container, so paths are mapped: the mount path /P becomes ROOT/P, in the arguments and wherever the rendered
-ticketd.toml names a path below it. Ports are free ones, handed to the chart as values; a probe that asks a port other
-than the one ticketd binds therefore fails.
-"""
+Ports are free ones, handed to the chart as values; a probe that asks a port other than the one ticketd binds therefore
+fails. With --sandbox the value sets that have a test for a ticket get one, from SuperOffice's side simulated."""
 
 import argparse
-import base64
+import concurrent.futures
 import contextlib
-import datetime
+import functools
+import json
 import os
 import pathlib
 import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
+import urllib.request
 
-import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from chart_helm import VALUE_SETS, Helm, Rendering, value_set, with_values
+from chart_kubelet import Pod, ask, is_open, wait_for
+from chart_material import CLIENT_SECRET, SYSTEM_USER_TOKEN, Material, inline, signing_key_public_pem
 
-CHART = pathlib.Path("helm/ticketd")
-PASSPHRASE = "a passphrase for tests"
+PORTS = ("grpc", "health", "admin", "http")
+
+
+class Failed(Exception):
+    """Why a rendering does not start ticketd."""
+
+
+class Machine:
+    """What all value sets share: the programs, and a PostgreSQL."""
+
+    def __init__(self, arguments: argparse.Namespace, stack: contextlib.ExitStack) -> None:
+        self.helm = Helm(arguments.helm)
+        self.binary = arguments.binary.resolve(strict=True)
+        self.sandbox = arguments.sandbox and arguments.sandbox.resolve(strict=True)
+        self.entrypoint = json.loads(re.search(r"^ENTRYPOINT (.*)$", pathlib.Path("Dockerfile").read_text(), re.MULTILINE)[1])
+        self.postgres = start_postgres(stack)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--helm", default="helm", help="the helm to render with")
-    parser.add_argument("--values", action="append", help="values files instead of the chart's ci/*.yaml")
+    parser.add_argument("--sandbox", type=pathlib.Path, help="the superoffice-sandbox to get tickets from")
+    parser.add_argument("--values", action="append", help="names of value sets instead of all")
     parser.add_argument("binary", type=pathlib.Path, help="the ticketd to start")
     arguments = parser.parse_args()
-    binary = arguments.binary.resolve(strict=True)
-    files = arguments.values or sorted(str(path) for path in (CHART / "ci").glob("*.yaml"))
-    for values in files:
-        with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-            run(arguments.helm, binary, values, pathlib.Path(directory), stack)
-    print(f"{len(files)} renderings start ticketd")
+    names = arguments.values or [path.stem for path in VALUE_SETS]
+    # Most of the time goes by waiting for the drain.
+    with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(6) as pool:
+        machine = Machine(arguments, stack)
+        running = {pool.submit(start, machine, name): name for name in names}
+        failed = []
+        for done in concurrent.futures.as_completed(running):
+            try:
+                print(f"{running[done]}: {done.result()}", flush=True)
+            except Failed as failure:
+                failed.append(f"{running[done]}: {failure}")
+    if failed:
+        raise SystemExit("\n".join(failed))
+    print(f"{len(names)} renderings start ticketd")
 
 
-def run(helm: str, binary: pathlib.Path, values: str, root: pathlib.Path, stack: contextlib.ExitStack) -> None:
-    manifests = render(helm, values)
-    with_local_database(manifests, stack)
-    [stateful_set] = [manifest for manifest in manifests if manifest["kind"] == "StatefulSet"]
-    pod = stateful_set["spec"]["template"]["spec"]
-    [container] = [container for container in pod["containers"] if container["name"] == "ticketd"]
-    lay_out(root, pod, container, manifests)
-    mapped = [map_path(argument, container, root) for argument in container["args"]]
-    environment = {variable["name"]: variable["value"] for variable in container.get("env", [])}
-
-    check = subprocess.run([binary, "check-config", *mapped[1:]], env=environment, capture_output=True, text=True)
-    if check.returncode != 0:
-        raise SystemExit(f"{values}: check-config refuses the rendered configuration:\n{check.stdout}{check.stderr}")
-
-    log = root / "log"
-    with log.open("wb") as output:
-        # Its own directory is one that it cannot need.
-        process = subprocess.Popen([binary, *mapped], env=environment, cwd=root, stdout=output, stderr=output)
-        try:
-            started = time.monotonic()
-            for name in ("startupProbe", "readinessProbe", "livenessProbe"):
-                wait_for(binary, container[name], process)
-            ready = time.monotonic() - started
-            expect_failure(binary, container["readinessProbe"]["grpc"]["port"])
-            stopping = time.monotonic()
-            process.send_signal(signal.SIGTERM)
-            status = process.wait(timeout=pod["terminationGracePeriodSeconds"])
-            if status != 0:
-                raise RuntimeError(f"SIGTERM ended it with status {status}")
-            print(f"{values}: ready in {ready:.1f} s, ended in {time.monotonic() - stopping:.1f} s")
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
-            raise SystemExit(f"{values}: {error}\n{log.read_text(errors='replace')}") from error
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
+def start(machine: Machine, name: str) -> str:
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+        material = Material()
+        values = local(value_set(name), material)
+        root = pathlib.Path(directory)
+        rendering = machine.helm.render(values)
+        environment = with_superoffice(machine, rendering, root, stack)
+        with_local_database(machine, rendering, name)
+        pod = Pod(root / "pod", rendering.pod, rendering, material)
+        [entrypoint, *arguments] = pod.command(machine.entrypoint)
+        if entrypoint != machine.entrypoint[0]:
+            raise Failed(f"the image has no {entrypoint}")
+        environment |= pod.environment()
+        check = [machine.binary, "check-config", *arguments[1:]]
+        checked = subprocess.run(check, env=environment, capture_output=True, text=True, check=False)
+        if checked.returncode != 0:
+            raise Failed(f"check-config refuses the rendered configuration:\n{checked.stdout}{checked.stderr}")
+        log = root / "log"
+        with log.open("wb") as output:
+            # Its own directory is one that it cannot need.
+            process = subprocess.Popen([machine.binary, *arguments], env=environment, cwd=root, stdout=output, stderr=output)
+            try:
+                return run(machine, pod, process, material)
+            except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+                raise Failed(f"{error}\n{log.read_text(errors='replace')}") from error
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                process.wait()
 
 
-def render(helm: str, values: str) -> list[dict]:
-    grpc, health, admin = free_ports(3)
-    command = [helm, "template", "release", str(CHART), "-f", values]
-    command += ["--set", f"grpc.port={grpc}", "--set", f"health.port={health}", "--set", f"admin.port={admin}"]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [manifest for manifest in yaml.safe_load_all(output) if manifest]
+def run(machine: Machine, pod: Pod, process: subprocess.Popen, material: Material) -> str:
+    started = time.monotonic()
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        wait_for(machine.binary, pod, pod.container[probe], process)
+    ready = time.monotonic() - started
+    # A health check that cannot fail proves nothing.
+    if ask(machine.binary, pod.port(pod.container["readinessProbe"]["grpc"]["port"]), "no-such-service").returncode == 0:
+        raise RuntimeError("healthcheck succeeds for a service that does not exist")
+    reach(pod, material)
+    tests = run_tests(machine, pod, material)
+    stopping = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    hook = pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    status = process.wait(timeout=pod.pod["terminationGracePeriodSeconds"] - hook)
+    if status != 0:
+        raise RuntimeError(f"SIGTERM ended it with status {status}")
+    return f"ready in {ready:.1f} s, {len(pod.container['ports'])} ports, {tests} tests, ended in {time.monotonic() - stopping:.1f} s"
 
 
-def with_local_database(manifests: list[dict], stack: contextlib.ExitStack) -> None:
-    """Puts a server of this machine in the place of the PostgreSQL that the rendered configuration names, if it does."""
-    for data in [manifest["data"] for manifest in manifests if manifest["kind"] == "ConfigMap"]:
-        for name, text in data.items():
+def reach(pod: Pod, material: Material) -> None:
+    """Every port of the container is listened on, by what its name says."""
+    for port in pod.container["ports"]:
+        if not is_open(port["containerPort"]):
+            raise RuntimeError(f"nobody listens on the container's port {port}")
+    names = {port["name"]: port["containerPort"] for port in pod.container["ports"]}
+    if "metrics" in names:
+        for path in ("livez", "readyz"):
+            # A busy machine is given time.
+            with urllib.request.urlopen(f"http://127.0.0.1:{names['metrics']}/{path}", timeout=30) as answer:
+                if answer.status != 200:
+                    raise RuntimeError(f"/{path} answers {answer.status}")
+    if "grpc" in names:
+        context = ssl.create_default_context(cadata=material.authority_pem.decode())
+        context.set_alpn_protocols(["h2"])
+        # TLS 1.3 asks for the client's certificate after the server has shown its own.
+        with socket.create_connection(("127.0.0.1", names["grpc"]), timeout=30) as connection:
+            with context.wrap_socket(connection, server_hostname="localhost") as secured:
+                if secured.selected_alpn_protocol() != "h2":
+                    raise RuntimeError("the callers' port does not speak HTTP/2")
+
+
+def run_tests(machine: Machine, pod: Pod, material: Material) -> int:
+    """What `helm test` would run, against what the Services lead to."""
+    count = 0
+    for manifest in pod.rendering.all("Pod"):
+        name = manifest["metadata"]["name"]
+        if re.search("-(ticket|denied)$", name) and not machine.sandbox:
+            continue
+        test = Pod(pod.root.parent / name, manifest["spec"], pod.rendering, material)
+        command = [leads_to(argument, pod) for argument in test.command(machine.entrypoint)]
+        done = subprocess.run([machine.binary, *command[1:]], env={}, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{name} fails: {command}: {done.stdout}{done.stderr}")
+        count += 1
+    return count
+
+
+def leads_to(argument: str, pod: Pod) -> str:
+    """The address that a Service's name and port stand for in this release."""
+    address = re.fullmatch(r"(https?)://([a-z0-9-]+)\.crm\.svc:(\d+)", argument)
+    if not address:
+        return argument
+    ports = pod.rendering.one("Service", address[2])["spec"]["ports"]
+    [target] = [port["targetPort"] for port in ports if port["port"] == int(address[3])]
+    return f"{address[1]}://localhost:{pod.port(target)}"
+
+
+def local(values: dict, material: Material) -> dict:
+    """The same values with ports that are free here, and secrets that can be used."""
+    values = with_values(values, {f"{name}.port": port for name, port in zip(PORTS, free_ports(len(PORTS)))})
+    if values["secrets"].get("inline"):
+        values["secrets"]["inline"] = inline(values, material)
+    return values
+
+
+def with_superoffice(machine: Machine, rendering: Rendering, root: pathlib.Path, stack: contextlib.ExitStack) -> dict[str, str]:
+    """Starts SuperOffice's side where a test asks for a ticket, and says where it is."""
+    if not machine.sandbox or not any(manifest["metadata"]["name"].endswith("-ticket") for manifest in rendering.all("Pod")):
+        return {}
+    (root / "client-secret").write_bytes(CLIENT_SECRET)
+    (root / "public.pem").write_bytes(signing_key_public_pem())
+    [login, *_] = free_ports(8)
+    command = [machine.sandbox, "--listen", f"127.0.0.1:{login}", "--tenant", f"Cust12345={SYSTEM_USER_TOKEN}"]
+    command += ["--client-secret-file", root / "client-secret", "--partner-public-key", root / "public.pem"]
+    sandbox = subprocess.Popen([*command, "--write-config", root / "sandbox"], stdout=subprocess.DEVNULL)
+    stack.callback(sandbox.wait)
+    stack.callback(sandbox.terminate)
+    deadline = time.monotonic() + 60
+    while not is_open(login):
+        if sandbox.poll() is not None or time.monotonic() > deadline:
+            raise Failed("the sandbox does not start")
+        time.sleep(0.1)
+    return {"TICKETD_SUPEROFFICE_ALLOW_CUSTOM_BASE_URL": "true", "TICKETD_SUPEROFFICE_BASE_URL": f"http://127.0.0.1:{login}"}
+
+
+def with_local_database(machine: Machine, rendering: Rendering, name: str) -> None:
+    """Puts a database of this machine in the place of the one that the rendered configuration names, if it does."""
+    for data in [manifest["data"] for manifest in rendering.all("ConfigMap")]:
+        for key, text in data.items():
             if "postgres://" in text:
-                url = f"postgres://postgres@127.0.0.1:{start_postgres(stack)}/postgres?sslmode=disable"
-                text = re.sub(r'postgres://[^"]*', url, text)
-                data[name] = re.sub(r"^ca_file = .*\n", "", text, flags=re.MULTILINE)
+                text = re.sub(r'postgres://[^"]*', machine.postgres("of_" + name.replace("-", "_")), text)
+                data[key] = re.sub(r"^ca_file = .*/database-ca.*\n", "", text, flags=re.MULTILINE)
 
 
-def start_postgres(stack: contextlib.ExitStack) -> int:
-    """Starts a throwaway PostgreSQL that believes everybody, and answers its port."""
+def start_postgres(stack: contextlib.ExitStack):
+    """Starts a throwaway PostgreSQL that believes everybody, and answers what makes a database in it."""
     programs = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), default=None)
     if programs is None:
         raise SystemExit("PostgreSQL is needed (Debian: apt-get install postgresql)")
@@ -120,148 +222,29 @@ def start_postgres(stack: contextlib.ExitStack) -> int:
     subprocess.run([*user, programs / "initdb", *data, "-A", "trust", "-U", "postgres", "--no-sync"], **quiet)
     subprocess.run([*user, programs / "pg_ctl", *data, "-w", "-l", directory / "log", "-o", options, "start"], **quiet)
     stack.callback(subprocess.run, [*user, programs / "pg_ctl", *data, "-m", "immediate", "stop"], **quiet)
-    return port
+
+    @functools.cache
+    def database(name: str) -> str:
+        subprocess.run([programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", name], **quiet)
+        return f"postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable"
+
+    return database
 
 
 def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in sockets]
+    """Ports in a row, below those that the system gives to connections, so that none is taken meanwhile; each asked for once."""
+    while True:
+        first = next(PORTS_IN_ROWS)
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            return list(range(first, first + count))
 
 
-def lay_out(root: pathlib.Path, pod: dict, container: dict, manifests: list[dict]) -> None:
-    """Makes each mount of the container below `root`."""
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    for mount in container["volumeMounts"]:
-        directory = root / mount["mountPath"].lstrip("/")
-        volume = volumes.get(mount["name"], {})
-        if "configMap" in volume:
-            own = [
-                manifest["data"]
-                for manifest in manifests
-                if manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"] == volume["configMap"]["name"]
-            ]
-            # Every other one is the operator's: authorities, under the names that the configuration has for them.
-            text = next(manifest["data"]["ticketd.toml"] for manifest in manifests if manifest["kind"] == "ConfigMap")
-            names = re.findall(re.escape(mount["mountPath"]) + r'/([^"]+)', text)
-            files = own[0] if own else {name: certificate(is_authority=True)[0].decode() for name in names}
-            project(directory, {name: map_path(file, container, root).encode() for name, file in files.items()})
-        elif "secret" in volume:
-            encrypted = any("passphrase" in item["path"] for item in volume["secret"].get("items", []))
-            items = volume["secret"].get("items", [{"path": "Cust12345"}, {"path": "Cust67890"}])
-            files = {item["path"]: secret(item["path"], encrypted) for item in items}
-            if "tls.crt" in files:
-                files["tls.crt"], files["tls.key"] = certificate(is_authority=False)
-            project(directory, files)
-        elif "projected" in volume:
-            # The kubelet's: ticketd's own token, and the root certificates of the API server, which is not there.
-            project(directory, {"token": b"a.b.c\n", "ca.crt": certificate(is_authority=True)[0]})
-        else:
-            directory.mkdir(parents=True)
-
-
-def project(directory: pathlib.Path, files: dict[str, bytes]) -> None:
-    """Writes files as the kubelet does: links through `..data` to a directory that is swapped as a whole."""
-    generation = directory / "..2026_01_01_00_00_00.000000000"
-    generation.mkdir(parents=True)
-    (directory / "..data").symlink_to(generation.name)
-    for name, content in files.items():
-        (generation / name).write_bytes(content)
-        (generation / name).chmod(0o440)
-        (directory / name).symlink_to(f"..data/{name}")
-
-
-def map_path(text: str, container: dict, root: pathlib.Path) -> str:
-    """Puts `root` before every mount path that begins a path in `text`."""
-    paths = "|".join(re.escape(mount["mountPath"]) for mount in container["volumeMounts"])
-    return re.sub(rf'(^|"|=|sqlite://)({paths})(?=/|"|$)', rf"\g<1>{root}\g<2>", text)
-
-
-def secret(name: str, encrypted: bool) -> bytes:
-    """What an operator would have put there."""
-    if name.startswith("signing-key-passphrase"):
-        return f"{PASSPHRASE}\n".encode()
-    if name.startswith("signing-key-"):
-        return private_key(encrypted)
-    if name.startswith("sealing-key-"):
-        return base64.b64encode(os.urandom(32)) + b"\n"
-    if name == "audit-key":
-        return b"0123456789abcdef0123456789abcdef"
-    if name == "client-secret":
-        return b"0123456789abcdef0123456789abcdef\n"
-    return b"Application Name-8k8Q7DmBgo\n"
-
-
-def certificate(*, is_authority: bool) -> tuple[bytes, bytes]:
-    """A certificate that vouches for itself, and its key."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return made.public_bytes(pem), key.private_bytes(pem, form, none)
-
-
-def private_key(encrypted: bool) -> bytes:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    if encrypted:
-        return key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(PASSPHRASE.encode()),
-        )
-    # The format that the Developer Portal hands out.
-    numbers = key.private_numbers()
-    elements = {
-        "Modulus": numbers.public_numbers.n,
-        "Exponent": numbers.public_numbers.e,
-        "P": numbers.p,
-        "Q": numbers.q,
-        "DP": numbers.dmp1,
-        "DQ": numbers.dmq1,
-        "InverseQ": numbers.iqmp,
-        "D": numbers.d,
-    }
-    xml = "".join(
-        f"<{name}>{base64.b64encode(number.to_bytes((number.bit_length() + 7) // 8, 'big')).decode()}</{name}>"
-        for name, number in elements.items()
-    )
-    return f"<RSAKeyValue>{xml}</RSAKeyValue>".encode()
-
-
-def wait_for(binary: pathlib.Path, probe: dict, process: subprocess.Popen) -> None:
-    """Asks as often and as patiently as the probe says."""
-    answer = None
-    for _ in range(probe.get("failureThreshold", 3)):
-        if process.poll() is not None:
-            raise RuntimeError(f"it ended by itself with status {process.returncode}")
-        answer = ask(binary, probe["grpc"]["port"], probe["grpc"]["service"])
-        if answer.returncode == 0:
-            return
-        time.sleep(probe["periodSeconds"])
-    raise RuntimeError(f"the probe {probe} fails: {answer.stdout}{answer.stderr}")
-
-
-def expect_failure(binary: pathlib.Path, port: int) -> None:
-    """A health check that cannot fail proves nothing."""
-    if ask(binary, port, "no-such-service").returncode == 0:
-        raise RuntimeError("healthcheck succeeds for a service that does not exist")
-
-
-def ask(binary: pathlib.Path, port: int, service: str) -> subprocess.CompletedProcess:
-    command = [binary, "healthcheck", "--address", f"http://127.0.0.1:{port}", "--service", service]
-    return subprocess.run(command, env={}, capture_output=True, text=True, timeout=30)
+PORTS_IN_ROWS = iter(range(20000 + os.getpid() % 500 * 20, 32000, 10))
 
 
 if __name__ == "__main__":

@@ -11,17 +11,20 @@
 //! AccessTokens ── Flights ── KeptGrants, superoffice ─┐
 //! SignIns ─── store, superoffice ─────────────────────┴─ Registrar ── store, SystemTickets
 //! TenantNotices ── store, superoffice, SystemTickets
+//! Overviews ────── store, superoffice, SystemTickets: what people look at
 //! ```
 
 mod access_tokens;
 mod error;
 mod exchange;
+mod failures;
 mod fleet;
 mod flight;
 #[cfg(test)]
 mod footprint_tests;
 mod keep_alive;
 mod kept_grants;
+mod overview;
 mod refusals;
 mod registrar;
 mod renewal;
@@ -39,6 +42,7 @@ pub use access_tokens::{AccessTokenAnswer, AccessTokens};
 pub use error::{AccessTokenError, InvalidateOutcome, TicketError};
 pub use exchange::{CurrentSigningKeys, Exchange};
 pub use kept_grants::KeptGrants;
+pub use overview::{Condition, LastFailure, Overviews, Selection, TenantOverview, TenantsPage, TicketOverview};
 pub use registrar::Registrar;
 pub use settings::{Renewal, Settings};
 pub use sign_in::{BegunSignIn, SignInAnswer, SignInOwner, SignInRequest, SignedIn, TenantChange, is_login_hint};

@@ -32,7 +32,7 @@ mod wire_tests;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -224,13 +224,7 @@ impl Server {
         let entrances = Entrances::bind(&settings, &clock).await?;
         let observers = Observers::bind(&settings, admin).await?;
         let pages = Pages::bind(http).await?;
-        let addresses = Addresses {
-            grpc: entrances.address(),
-            unix_socket: entrances.unix_socket(),
-            health: observers.health(),
-            admin: observers.admin(),
-            http: pages.as_ref().map(|pages| pages.address),
-        };
+        let addresses = Addresses::of(&entrances, &observers, pages.as_ref());
         superoffice.redirect_uris.extend(pages.as_ref().map(|pages| pages.settings.public_url.redirect_uri()));
 
         let stop = Stop::default();
@@ -255,13 +249,16 @@ impl Server {
         let probe_age = settings.max_connection_age.min(PROBE_AGE);
         let probes = answers(Routes::new(health.for_kubelets()));
         let probes = connections(probes, None, Audit::off(), lifetime(probe_age, stop.phases()));
-        let caps = Caps {
-            connections: settings.max_connections,
-            per_ip: settings.max_connections_per_ip,
-            proxies: settings.proxy_networks.as_slice().into(),
+        let caps = Caps::new(&settings);
+        let overviews = Arc::new(OnceLock::new());
+        let admin = Admin {
+            readiness: health.readiness(),
+            replica: observers::replica(superoffice.environment, &store),
+            certificates: entrances.certificates(),
+            overviews: Arc::clone(&overviews),
+            reason: grpc::ticket_reason,
         };
-        let admin = admin::router(Admin { readiness: health.readiness() }, Arc::clone(&clock));
-        observers.serve(&caps, probes, admin, &mut tasks);
+        observers.serve(&caps, probes, admin::router(admin, Arc::clone(&clock)), &mut tasks);
 
         let store = opening::open_store(&store, &clock, &*random).await?;
         let (environment, client_secret) = (superoffice.environment, superoffice.client_secret.get());
@@ -274,6 +271,7 @@ impl Server {
         use_cases.spawn(&mut tasks, &store);
         let counting = measured::count_sealed_records(store.counting(), Arc::clone(&clock));
         tasks.spawn("count of sealed secrets", counting);
+        overviews.get_or_init(|| use_cases.overviews(&store, &superoffice));
 
         let authorization::Settings { policy_file, policy } = authorization;
         let policy = PolicyInForce::new(policy);
@@ -352,6 +350,16 @@ impl Server {
 }
 
 impl Addresses {
+    fn of(entrances: &Entrances, observers: &Observers, pages: Option<&Pages>) -> Self {
+        Self {
+            grpc: entrances.address(),
+            unix_socket: entrances.unix_socket(),
+            health: observers.health(),
+            admin: observers.admin(),
+            http: pages.map(|pages| pages.address),
+        }
+    }
+
     fn log(&self) {
         let Self { grpc, unix_socket, health, admin, http } = self;
         let (grpc, unix_socket) = (grpc.map(display), unix_socket.as_ref().map(|path| display(path.display())));

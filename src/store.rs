@@ -51,7 +51,7 @@ pub use grants::{Grant, Grants, user_key};
 pub use notices::{MAX_SEEN_NOTICES, Seen, SeenNotices};
 pub use sealed::Resealed;
 pub use sealing_keys::KeyFileProblem;
-pub use shared_tickets::{Fence, Lease, News, SharedTicket, SharedTickets};
+pub use shared_tickets::{Fence, Lease, News, SharedOverview, SharedTicket, SharedTickets};
 pub use sign_ins::{MAX_PENDING_SIGN_INS, PendingSignIn, PendingSignIns, TakenSignIn};
 pub use system_user_token::{MAX_SYSTEM_USER_TOKEN_LENGTH, TokenProblem, check_system_user_token};
 
@@ -81,6 +81,13 @@ pub struct Settings {
     pub postgres: PostgresSettings,
     /// How secrets are sealed.
     pub sealing: Sealing,
+}
+
+impl Settings {
+    /// Whether they name an SQLite database. Else it is one of PostgreSQL's.
+    pub fn is_sqlite(&self) -> bool {
+        engine::is_sqlite(&self.url)
+    }
 }
 
 /// How a PostgreSQL database is connected to.

@@ -25,6 +25,7 @@ mod tenant_states;
 #[cfg(test)]
 mod test_server;
 mod throttle;
+mod upstreams;
 mod webapi;
 
 use std::path::PathBuf;
@@ -51,6 +52,7 @@ pub use exchange::ExchangeTransport;
 pub use oauth::{AuthorizationRequest, ResponseMode, TokenSet};
 pub use tenant_state::TenantState;
 pub use tenant_states::{Freshness, KnownTenant, TenantStatus};
+pub use upstreams::{Upstream, Upstreams};
 pub use webapi::{KeepAlive, WebApiAnswer, WebApiBody, WebApiCredential, WebApiRequest, check_webapi_request};
 
 use hosts::Hosts;
@@ -252,6 +254,13 @@ impl SuperOffice {
     /// Fails while the login host keeps failing, so that no exchange would be sent.
     pub fn check_circuit(&self) -> Result<(), UpstreamError> {
         self.http.check_circuit()
+    }
+
+    /// How its parts do, as far as we have asked them.
+    pub fn upstreams(&self) -> Upstreams {
+        let [login, state] = self.http.upstreams();
+        let (failing_hosts, hosts) = self.webapi.failing_hosts();
+        Upstreams { login, state, failing_hosts, hosts }
     }
 
     /// How many requests may be under way at once; more wait.

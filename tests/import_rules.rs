@@ -33,7 +33,7 @@ const MODULES: [(&str, &str); 23] = [
          clock random",
     ),
     ("http", "credentials superoffice store audit crypto log_pace identifiers clock random"),
-    ("admin", "telemetry credentials superoffice store crypto identifiers clock"),
+    ("admin", "telemetry credentials superoffice store log_pace identifiers clock"),
     ("credentials", "superoffice store audit crypto metrics identifiers clock random"),
     ("superoffice", "crypto trace_context metrics identifiers clock random"),
     ("store", "crypto metrics identifiers clock random regular_file"),

@@ -3,6 +3,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
+use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use super::arguments::duration;
 use super::connection::{Address, Tls, connect, refused, wait_for};
@@ -29,7 +31,8 @@ Examples:
   ticketd ticket get Cust12345 --show-ticket | wc -c
   ticketd ticket get Cust12345 --address unix:/run/ticketd/ticketd.sock
   ticketd ticket get Cust12345 --address https://ticketd.example:8443 --ca-file ca.pem \\
-    --client-certificate-file sync.crt --client-key-file sync.key")]
+    --client-certificate-file sync.crt --client-key-file sync.key
+  ticketd ticket get Cust67890 --expect CALLER_NOT_AUTHORIZED")]
 pub(super) struct Get {
     /// The tenant, for example Cust12345.
     context_identifier: ContextIdentifier,
@@ -50,12 +53,20 @@ pub(super) struct Get {
     /// Print the ticket and nothing else: it opens the tenant's whole database.
     #[arg(long, conflicts_with = "json")]
     show_ticket: bool,
+    /// Succeed only if the call is refused for this reason, for example CALLER_NOT_AUTHORIZED.
+    #[arg(long, value_name = "REASON", conflicts_with_all = ["json", "show_ticket"])]
+    expect: Option<String>,
 }
 
 impl Ticket {
     pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), Failure> {
         let Self::Get(get) = self;
-        let ticket = wait_for(get.ask())?;
+        let answer = wait_for(get.ask())?;
+        if let Some(expected) = &get.expect {
+            return refused_as_expected(&answer, expected, console);
+        }
+        let ticket = answer.map_err(|status| refused(&status))?;
+        let ticket = ticket.ok_or_else(|| Failure::failed(&"the answer holds no ticket"))?;
         if get.show_ticket {
             Ok(writeln!(console.output, "{}", ticket.ticket)?)
         } else if get.json {
@@ -67,7 +78,7 @@ impl Ticket {
 }
 
 impl Get {
-    async fn ask(&self) -> Result<SystemTicket, Failure> {
+    async fn ask(&self) -> Result<Result<Option<SystemTicket>, Status>, Failure> {
         let min_validity = self.min_validity.map(TryInto::try_into).transpose();
         let min_validity = min_validity.map_err(|_| Failure::usage(&"--min-validity is out of range"))?;
         let mut request = tonic::Request::new(GetSystemTicketRequest {
@@ -76,9 +87,23 @@ impl Get {
         });
         request.set_timeout(self.timeout);
         let mut client = TicketServiceClient::new(connect(&self.address, &self.tls).await?);
-        let answer = client.get_system_ticket(request).await.map_err(|status| refused(&status))?;
-        answer.into_inner().system_ticket.ok_or_else(|| Failure::failed(&"the answer holds no ticket"))
+        Ok(client.get_system_ticket(request).await.map(|answer| answer.into_inner().system_ticket))
     }
+}
+
+fn refused_as_expected(
+    answer: &Result<Option<SystemTicket>, Status>,
+    expected: &str,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let Err(status) = answer else {
+        return Err(Failure::failed(&format_args!("a ticket is handed out, which should be refused with {expected}")));
+    };
+    let details = status.get_error_details();
+    if details.error_info().is_none_or(|info| info.reason != expected) {
+        return Err(refused(status));
+    }
+    Ok(writeln!(console.output, "refused with {expected}")?)
 }
 
 fn print_text(ticket: &SystemTicket, console: &mut Console<'_>) -> Result<(), Failure> {

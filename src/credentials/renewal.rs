@@ -61,6 +61,11 @@ impl Schedule {
         *self.lock() = Plan::default();
     }
 
+    /// When the tenant's renewal is planned, if it is.
+    pub(super) fn due(&self, tenant: ContextIdentifier) -> Option<Timestamp> {
+        self.lock().by_tenant.get(&tenant).copied()
+    }
+
     /// Waits for the next renewal that is due and takes it off the plan.
     pub(super) async fn next_due(&self, clock: &dyn Clock) -> ContextIdentifier {
         loop {

@@ -20,6 +20,11 @@ pub(super) struct Standings {
     clock: Arc<dyn Clock>,
 }
 
+/// Whether a tenant in this state is served. One whose state is not known is.
+pub(super) fn may_be_served(state: TenantState) -> bool {
+    matches!(state, TenantState::Running | TenantState::OnlineMaintenance | TenantState::Unknown)
+}
+
 impl Standings {
     pub(super) fn new(superoffice: Arc<SuperOffice>, tenants: Arc<dyn Tenants>, clock: Arc<dyn Clock>) -> Self {
         Self { superoffice, tenants, clock }
@@ -63,7 +68,7 @@ impl Standings {
     /// opens nothing, and an exchange would write into a database that is not to be used.
     pub(super) fn check(&self, status: &TenantStatus) -> Result<(), TicketError> {
         match status.state {
-            TenantState::Running | TenantState::OnlineMaintenance | TenantState::Unknown => Ok(()),
+            state if may_be_served(state) => Ok(()),
             TenantState::OfflineMaintenance | TenantState::MigrationPending => {
                 let left = status.valid_until.duration_since(self.clock.now());
                 let retry_after = if left.is_positive() { left.unsigned_abs() } else { MAINTENANCE_PAUSE };

@@ -1,6 +1,7 @@
 mod load;
 mod lookup;
 mod measured;
+mod overview;
 mod warming;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tracing::info;
 
 use self::warming::Warming;
 use super::exchange::Exchange;
+use super::failures::Failures;
 use super::fleet::Fleet;
 use super::flight::Flights;
 use super::keep_alive::KeepAlive;
@@ -72,6 +74,7 @@ struct Inner {
     flights: Flights<ContextIdentifier, Result<TicketAnswer, TicketError>>,
     lookups: Flights<ContextIdentifier, ()>,
     refusals: Refusals<ContextIdentifier, TicketError>,
+    failures: Failures,
     schedule: Schedule,
     warming: Warming,
     counters: Counters,
@@ -104,6 +107,7 @@ impl SystemTickets {
             flights: Flights::new(MOST_FLIGHTS),
             lookups: Flights::new(MOST_FLIGHTS),
             refusals: Refusals::new(settings.capacity, Arc::clone(&random)),
+            failures: Failures::new(),
             schedule: Schedule::default(),
             warming: Warming::default(),
             counters: Counters::default(),
@@ -243,6 +247,7 @@ impl SystemTickets {
         inner.flights.supersede(tenant);
         inner.cache.remove(tenant);
         inner.refusals.forget(tenant);
+        inner.failures.forget(tenant);
         inner.schedule.cancel(tenant);
         inner.forget_standing(tenant);
         inner.warm_soon(tenant);
@@ -260,6 +265,7 @@ impl SystemTickets {
         inner.flights.supersede_all();
         inner.cache.clear();
         inner.refusals.clear();
+        inner.failures.clear();
         inner.schedule.clear();
         inner.warm_all_soon();
     }

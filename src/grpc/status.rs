@@ -92,7 +92,7 @@ pub(super) fn in_our_words(status: &Status) -> Option<Status> {
 }
 
 /// The reason alone, for a ticket that is served although its renewal failed.
-pub(super) fn ticket_reason(error: &TicketError) -> &'static str {
+pub fn ticket_reason(error: &TicketError) -> &'static str {
     ticket(error).reason
 }
 

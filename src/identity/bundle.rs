@@ -14,6 +14,7 @@ pub struct Bundle {
     pub(super) roots: RootCertStore,
     /// Their names, each as its DER.
     pub(super) subjects: Vec<Vec<u8>>,
+    expire_time: Timestamp,
 }
 
 /// Why a file is no [`Bundle`].
@@ -43,11 +44,16 @@ impl Bundle {
         if certificates.is_empty() {
             return Err(BundleError::Empty);
         }
-        let mut bundle = Self { roots: RootCertStore::empty(), subjects: Vec::new() };
+        let mut bundle = Self { roots: RootCertStore::empty(), subjects: Vec::new(), expire_time: now };
         for certificate in certificates {
             bundle.add(certificate, now)?;
         }
         if bundle.roots.is_empty() { Err(BundleError::NoneValid) } else { Ok(bundle) }
+    }
+
+    /// Until when one of them is valid: from then on nobody's certificate is.
+    pub fn expire_time(&self) -> Timestamp {
+        self.expire_time
     }
 
     fn add(&mut self, certificate: CertificateDer<'static>, now: Timestamp) -> Result<(), BundleError> {
@@ -57,12 +63,15 @@ impl Bundle {
         if !constraints.is_some_and(|(_, constraints)| constraints.ca) {
             return Err(BundleError::NotAnAuthority);
         }
-        if !valid_from_until(parsed.validity()).is_some_and(|[from, until]| (from..=until).contains(&now)) {
+        let Some([_, until]) =
+            valid_from_until(parsed.validity()).filter(|[from, until]| (from..=until).contains(&&now))
+        else {
             return Ok(());
-        }
+        };
         let subject = parsed.subject().to_der().map_err(|_| BundleError::Malformed)?;
         self.roots.add(certificate).map_err(|_| BundleError::Malformed)?;
         self.subjects.push(subject);
+        self.expire_time = self.expire_time.max(until);
         Ok(())
     }
 }

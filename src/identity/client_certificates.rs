@@ -66,7 +66,7 @@ fn verifier(
     revocations: &[RevocationList],
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
-    let Bundle { roots, subjects } = bundle;
+    let Bundle { roots, subjects, .. } = bundle;
     let has_list = revocations.iter().any(|list| subjects.contains(&list.issuer));
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .with_crls(revocations.iter().map(|list| list.der.clone()))

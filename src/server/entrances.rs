@@ -16,6 +16,7 @@ use super::tasks::Tasks;
 use super::tls::{Generation, Tls};
 use super::unix::{PeerCredentials, UnixEntrance};
 use super::{BindError, listen};
+use crate::admin::Certificates;
 use crate::clock::Clock;
 
 /// Where callers come in, before there is anybody to receive them.
@@ -69,6 +70,12 @@ impl Entrances {
     pub(super) fn follow(&self, settings: &Settings, clock: &Arc<dyn Clock>) -> Option<Subject> {
         let current = self.tcp.as_ref().and_then(|tcp| tcp.tls.as_ref()).map(Tls::certificates)?;
         Some(reload::certificates(current, settings.tls.clone()?, Arc::clone(clock)))
+    }
+
+    /// What callers' handshakes are made with, for people to look at.
+    pub(super) fn certificates(&self) -> Option<Arc<dyn Certificates>> {
+        let tls = self.tcp.as_ref()?.tls.clone()?;
+        Some(Arc::new(tls))
     }
 
     /// The Unix socket's path.

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::lifetime::Lifetime;
 use super::per_ip::PerIp;
+use super::settings::Settings;
 use crate::identifiers::Peer;
 use crate::log_pace::LogPace;
 
@@ -56,6 +57,17 @@ pub(super) struct Caps {
     pub(super) per_ip: usize,
     /// Addresses that stand for many peers, and have as many connections as they like.
     pub(super) proxies: Arc<[IpNet]>,
+}
+
+impl Caps {
+    /// What all listeners have but the pages', which have settings of their own.
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            connections: settings.max_connections,
+            per_ip: settings.max_connections_per_ip,
+            proxies: settings.proxy_networks.as_slice().into(),
+        }
+    }
 }
 
 /// Accepts connections, within the caps, until the listener is closed. Each is served by a task of `serving`.

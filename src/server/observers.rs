@@ -1,3 +1,4 @@
+use std::fs;
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -11,7 +12,12 @@ use super::listener::{self, Caps};
 use super::settings::Settings;
 use super::tasks::Tasks;
 use super::{BindError, listen};
-use crate::admin;
+use crate::admin::{self, Replica};
+use crate::identifiers::Environment;
+use crate::store;
+
+/// Where Linux has the machine's name, which is the pod's in a cluster.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// Where kubelets, monitoring and operators look: from before there are callers until the last of them has gone.
 #[derive(Debug)]
@@ -50,4 +56,11 @@ impl Observers {
         }
         tasks.spawn("health listener", listener::serve(health, caps.clone(), probes, TaskTracker::new()));
     }
+}
+
+/// What stays the same of this replica.
+pub(super) fn replica(environment: Environment, store: &store::Settings) -> Replica {
+    let host = fs::read_to_string(HOST_NAME).ok().map(|name| name.trim().to_owned());
+    let database = if store.is_sqlite() { "SQLite" } else { "PostgreSQL" };
+    Replica { host: host.filter(|name| !name.is_empty()), environment, database }
 }

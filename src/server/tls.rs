@@ -4,6 +4,7 @@ mod failure;
 mod files;
 mod generation;
 
+use std::iter;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -14,6 +15,7 @@ use tracing::{debug, warn};
 
 use super::door::Door;
 use super::settings::TlsSettings;
+use crate::admin::{Certificate, Certificates};
 use crate::clock::Clock;
 use crate::identifiers::Peer;
 use crate::identity::ConnectionIdentity;
@@ -65,6 +67,14 @@ impl Tls {
         let certificate = session.peer_certificates().and_then(<[_]>::first);
         let id = certificate.map(|certificate| generation.caller(certificate)).transpose()?;
         Ok((stream, ConnectionIdentity { peer, id, is_private: true }))
+    }
+}
+
+impl Certificates for Tls {
+    fn certificates(&self) -> Vec<Certificate> {
+        let generation = self.current.load();
+        let ours = Certificate { name: "ticketd's certificate".to_owned(), expire_time: generation.expire_time };
+        iter::once(ours).chain(generation.authorities.iter().cloned()).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use super::reload::ApplicationInUse;
 use super::tasks::Tasks;
 use crate::audit::Audit;
 use crate::credentials::{
-    AccessTokens, Exchange, KeptGrants, Registrar, Settings, SignIns, SystemTickets, TenantNotices,
+    AccessTokens, Exchange, KeptGrants, Overviews, Registrar, Settings, SignIns, SystemTickets, TenantNotices,
 };
 use crate::crypto::{KeyedHasher, RandomnessError};
 use crate::grpc::{self, AuthorizationService, Permits, TenantService, TicketService};
@@ -77,6 +77,12 @@ impl UseCases {
         tasks.spawn("watch over the store", store.watch_ended());
         let forgetting = forget_changed(store.changes(), self.system_tickets.clone(), self.access_tokens.clone());
         tasks.spawn("watch over changed tenants", forgetting);
+    }
+
+    /// What people look at.
+    pub(super) fn overviews(&self, store: &Store, superoffice: &Arc<SuperOffice>) -> Overviews {
+        let (tenants, shared) = (Arc::clone(&store.tenants), store.shared_tickets.clone());
+        Overviews::new(tenants, shared, self.system_tickets.clone(), Arc::clone(superoffice))
     }
 
     /// The services that callers ask.

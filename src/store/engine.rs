@@ -17,9 +17,14 @@ use crate::metrics;
 
 const SQLITE: &str = "sqlite:";
 
+/// Whether a URL names an SQLite database.
+pub(super) fn is_sqlite(url: &str) -> bool {
+    url.starts_with(SQLITE)
+}
+
 /// Opens the database that the settings name.
 pub(super) async fn open(settings: &Settings, sealer: Arc<Sealer>) -> Result<Arc<dyn Engine>, StoreError> {
-    if settings.url.starts_with(SQLITE) {
+    if is_sqlite(&settings.url) {
         Ok(Arc::new(sqlite::Database::open(&settings.url, sealer).await?))
     } else {
         Ok(Arc::new(postgres::Database::open(settings, sealer).await?))

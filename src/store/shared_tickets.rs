@@ -44,6 +44,12 @@ pub trait SharedTickets: fmt::Debug + Send + Sync {
     /// has the lease loses it: what it is about to put may be the same ticket.
     async fn remove(&self, tenant: ContextIdentifier, fingerprint: Fingerprint) -> Result<bool, StoreError>;
 
+    /// What the processes share of each of these tenants at this moment, but for the tickets themselves.
+    async fn overview(&self, tenants: &[ContextIdentifier]) -> Result<Vec<SharedOverview>, StoreError>;
+
+    /// What this process is called in leases.
+    fn process_name(&self) -> &str;
+
     /// Tells from now on whose tickets were put, and whose leases were given back.
     fn news(&self) -> News;
 }
@@ -67,6 +73,15 @@ pub struct SharedTicket {
     pub webapi_url: Option<String>,
     /// Where the tenant's SOAP services were. Not sealed: to be checked.
     pub netserver_url: Option<String>,
+}
+
+/// What processes share of a tenant, for people to look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedOverview {
+    /// When the ticket expires that they share, if they do.
+    pub expire_time: Option<Timestamp>,
+    /// What the process is called that gets or renews the tenant's ticket, if one does.
+    pub lease_holder: Option<String>,
 }
 
 /// Tells a lease from every other, before and after it.

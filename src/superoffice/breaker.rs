@@ -114,6 +114,19 @@ impl Breaker {
         }
     }
 
+    /// For how long it has been open, if it is.
+    pub(super) fn open_for(&self) -> Option<Duration> {
+        match self.circuit().state {
+            State::Closed(_) => None,
+            State::Open { since, .. } => Some(self.clock.elapsed().saturating_sub(since)),
+        }
+    }
+
+    /// Its name in the log and in the metric.
+    pub(super) fn upstream(&self) -> &str {
+        &self.upstream
+    }
+
     /// Leave to send a request for a tenant, or for none.
     pub(super) fn admit(&self, source: Source) -> Result<Admission<'_>, UpstreamError> {
         let admitted = self.clock.elapsed();

@@ -14,7 +14,7 @@ use super::clock_offset::ClockOffset;
 use super::error::Trouble;
 use super::hosts::Hosts;
 use super::throttle::Throttle;
-use super::{Settings, SetupError, UpstreamError};
+use super::{Settings, SetupError, Upstream, UpstreamError};
 use crate::clock::Clock;
 use crate::identifiers::ContextIdentifier;
 
@@ -124,6 +124,14 @@ impl Http {
     /// See [`super::SuperOffice::check_circuit`].
     pub(super) fn check_circuit(&self) -> Result<(), UpstreamError> {
         self.breaker.check()
+    }
+
+    /// How the login host and its state API do.
+    pub(super) fn upstreams(&self) -> [Upstream; 2] {
+        [
+            Upstream::of(&self.breaker, self.throttle.left()),
+            Upstream::of(&self.state_breaker, self.state_throttle.left()),
+        ]
     }
 
     /// Sends one request, once. While SuperOffice wants us to wait, or keeps failing, it fails at once and nothing is

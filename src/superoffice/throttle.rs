@@ -73,7 +73,8 @@ impl Throttle {
         self.state().unspecified = 0;
     }
 
-    fn left(&self) -> Option<Duration> {
+    /// What is left of the wait, if there is one.
+    pub(super) fn left(&self) -> Option<Duration> {
         let now = self.clock.now();
         self.state().left(now)
     }

@@ -15,7 +15,7 @@ use super::breaker::Breaker;
 use super::hosts::Hosts;
 use super::http::{Lane, Transport};
 use super::throttle::Throttle;
-use super::{CurrentClientSecret, Settings, UpstreamError};
+use super::{CurrentClientSecret, Settings, Upstream, UpstreamError};
 use crate::identifiers::{AccessToken, ContextIdentifier, Ticket};
 
 const CURRENT_PRINCIPAL: &str = "v1/User/currentPrincipal";
@@ -160,6 +160,13 @@ impl WebApi {
                 keep_alive(head.status()).ok_or(UpstreamError::Malformed)
             })
             .await
+    }
+
+    /// Of the hosts that were asked lately those that keep failing, and the number of all.
+    pub(super) fn failing_hosts(&self) -> (Vec<Upstream>, usize) {
+        let upstreams: Vec<_> = self.gates.iter().map(|(_, gate)| Upstream::of(&gate.breaker, None)).collect();
+        let hosts = upstreams.len();
+        (upstreams.into_iter().filter(|upstream| upstream.open_for.is_some()).collect(), hosts)
     }
 
     /// See [`super::SuperOffice::ticket_headers`].

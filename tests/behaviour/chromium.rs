@@ -48,9 +48,10 @@ for (const control of document.querySelectorAll('button, a')) {
 return wrong;
 ";
 
+pub(crate) type Look = (&'static str, u32, u32, &'static str);
+
 /// How people look at pages: the look's name, the window's width and height, and the colours that they prefer.
-const LOOKS: [(&str, u32, u32, &str); 3] =
-    [("wide", 1_100, 800, "light"), ("phone", 320, 1_000, "light"), ("dark", 1_100, 800, "dark")];
+const LOOKS: [Look; 3] = [("wide", 1_100, 800, "light"), ("phone", 320, 1_000, "light"), ("dark", 1_100, 800, "dark")];
 
 pub(crate) struct Browser {
     pub(crate) driver: WebDriver,
@@ -124,9 +125,14 @@ impl Browser {
 
     /// Takes pictures of one of our pages, and looks at it as those do who depend on its markup.
     pub(crate) async fn inspect(&self, name: &str) {
+        self.inspect_as(name, &LOOKS).await;
+    }
+
+    /// The same, as it is looked at by these.
+    pub(crate) async fn inspect_as(&self, name: &str, looks: &[Look]) {
         let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
         std::fs::create_dir_all(&pictures).unwrap();
-        for (look, width, height, colours) in LOOKS {
+        for (look, width, height, colours) in looks {
             let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
             self.emulate("Emulation.setDeviceMetricsOverride", metrics).await;
             let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": colours }] });

@@ -54,6 +54,8 @@ mod service_accounts;
 mod sign_ins;
 mod signing_keys;
 mod single_flight;
+mod status;
+mod status_in_chromium;
 mod telemetry;
 mod tenant_states;
 mod throttling;

@@ -7,6 +7,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
+use ticketd::admin;
 use ticketd::authorization::{Method, Policy};
 use ticketd::clock::ManualClock;
 use ticketd::grpc::proto::authorization_service_client::AuthorizationServiceClient;
@@ -64,10 +65,16 @@ impl Mesh {
             crl_files: Vec::new(),
         });
         config.authorization.policy = Policy::parse(policy).unwrap();
+        config.admin = Some(admin::Settings { address: "127.0.0.1:0".parse().unwrap() });
         let clock = world.clock.clone();
         let process = Process { clock: Arc::new(clock.clone()), random: Arc::new(SeededRandom::new(7)) };
         let server = Server::bind_with(config, process).await.unwrap();
         Self { world, clock, server, corp, _directory: directory }
+    }
+
+    /// Where the admin port is.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.server.addresses().admin.unwrap()
     }
 
     /// The caller `spiffe://corp/<name>`.

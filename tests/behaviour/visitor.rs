@@ -1,6 +1,7 @@
 //! Somebody who visits the pages, byte by byte: a browser would mend half of what the tests send.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -93,8 +94,13 @@ impl Answer {
 
 /// What the server answers to these bytes, up to the end of the connection.
 pub(crate) async fn raw(world: &World, request: &[u8]) -> Answer {
+    raw_at(world.pages(), request).await
+}
+
+/// The same of another port.
+pub(crate) async fn raw_at(address: SocketAddr, request: &[u8]) -> Answer {
     let answer = within(async {
-        let mut socket = TcpStream::connect(world.pages()).await.unwrap();
+        let mut socket = TcpStream::connect(address).await.unwrap();
         // A server that refuses a head closes while the rest of it is on its way.
         let _refused = socket.write_all(request).await;
         let mut answer = Vec::new();

@@ -22,7 +22,7 @@ use ticketd::grpc::proto::{
 use ticketd::identifiers::{ApplicationId, ClientSecret, Environment};
 use ticketd::random::SeededRandom;
 use ticketd::server::{Process, Server};
-use ticketd::{audit, authorization, credentials, http, server, store, superoffice, telemetry};
+use ticketd::{admin, audit, authorization, credentials, http, server, store, superoffice, telemetry};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -83,7 +83,7 @@ impl World {
         self.server.addresses().http.expect("this world has pages")
     }
 
-    /// Where metrics are.
+    /// Where the admin port is.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.server.addresses().admin.expect("this world has an admin port")
     }
@@ -276,6 +276,10 @@ impl ReplicaParts {
 }
 
 impl Replica {
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.server.addresses().admin.expect("this world has an admin port")
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.addresses().grpc.expect("this world has a TCP listener")
     }
@@ -344,6 +348,11 @@ impl WorldBuilder {
         let pages = http::Settings::new("127.0.0.1:0".parse().unwrap(), public_url);
         let with_pages = self.sandbox(|sandbox| sandbox.redirect_uri(redirect_uri));
         with_pages.config(move |config| config.http = Some(pages.clone()))
+    }
+
+    /// Has an admin port.
+    pub(crate) fn admin_port(self) -> Self {
+        self.config(|config| config.admin = Some(admin::Settings { address: "127.0.0.1:0".parse().unwrap() }))
     }
 
     /// Changes the configuration of the server, also when it is started again, after what was changed before.

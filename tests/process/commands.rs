@@ -134,6 +134,11 @@ async fn a_ticket_and_health_are_asked_for_over_the_wire() {
     assert_eq!((refused.code, refused.output.as_str()), (Some(1), ""));
     assert!(refused.errors.starts_with("ticketd: NotFound TENANT_NOT_REGISTERED: "), "{}", refused.errors);
 
+    let expected = ["ticket", "get", "Cust404", "--address", &url, "--expect", "TENANT_NOT_REGISTERED"];
+    assert_eq!(place.output(&expected).await, "refused with TENANT_NOT_REGISTERED\n");
+    let for_another_reason = get(&["--expect", "CALLER_NOT_AUTHORIZED"]).await;
+    assert_eq!(for_another_reason.code, Some(1), "{for_another_reason:?}");
+
     for address in [server.url(), server.health_url()] {
         for service in ["liveness", "readiness", "superoffice.ticket.v1.TicketService", ""] {
             let answer = place.output(&["healthcheck", "--address", &address, "--service", service]).await;

@@ -3,16 +3,20 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* The objects' name. A StatefulSet's pods and revisions get suffixes, and labels end at 63 characters. */}}
+{{/* The objects' name. A StatefulSet's pods and revisions get suffixes, Services too, and labels end at 63 characters. */}}
 {{- define "ticketd.fullname" -}}
 {{- $name := include "ticketd.name" . -}}
+{{- $full := printf "%s-%s" .Release.Name $name -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- $full = .Values.fullnameOverride -}}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- $full = .Release.Name -}}
 {{- end -}}
+{{- $full = $full | trunc 52 | trimSuffix "-" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) -}}
+{{- fail (printf "%q cannot be a Service's name: set fullnameOverride to lower-case letters, digits and hyphens, beginning with a letter" $full) -}}
+{{- end -}}
+{{- $full -}}
 {{- end -}}
 
 {{/* What never changes in an object's life. */}}
@@ -22,10 +26,40 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "ticketd.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "ticketd.chartLabel" . }}
+{{ include "ticketd.podLabels" . }}
+{{- end -}}
+
+{{- define "ticketd.podLabels" -}}
+{{ include "ticketd.commonLabels" . }}
 {{ include "ticketd.selectorLabels" . }}
+app.kubernetes.io/component: server
+{{- end -}}
+
+{{/* Of pods that no selector of ticketd's may find. */}}
+{{- define "ticketd.testLabels" -}}
+{{ include "ticketd.chartLabel" . }}
+{{ include "ticketd.commonLabels" . }}
+{{ include "ticketd.testSelectorLabels" . }}
+app.kubernetes.io/component: test
+{{- end -}}
+
+{{- define "ticketd.testSelectorLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-test" (include "ticketd.name" . | trunc 58 | trimSuffix "-") }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "ticketd.chartLabel" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{- define "ticketd.commonLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: ticketd
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "ticketd.serviceAccountName" -}}
@@ -37,35 +71,41 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{- define "ticketd.image" -}}
+{{- $repository := .Values.image.repository -}}
+{{- with .Values.global.imageRegistry -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) $repository -}}
+{{- end -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
-{{ .repository }}@{{ .digest }}
+{{ $repository }}@{{ .digest }}
 {{- else -}}
-{{ .repository }}:{{ default $.Chart.AppVersion .tag }}
+{{ $repository }}:{{ default $.Chart.AppVersion .tag }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The section [tls], as JSON. */}}
-{{- define "ticketd.tls" -}}
-{{- $tls := dict "certificate_file" "/etc/ticketd/tls/tls.crt" "key_file" "/etc/ticketd/tls/tls.key" -}}
-{{- with .Values.tls.bundles -}}
-{{- $bundles := "/etc/ticketd/bundles" -}}
-{{- if or .trustDomains .dnsCa -}}
-{{- $_ := required "tls.bundles.configMap is required with tls.bundles.trustDomains and tls.bundles.dnsCa" .configMap -}}
-{{- $_ := set $tls "client_certificate" $.Values.tls.clientCertificate -}}
-{{- range $domain, $key := .trustDomains -}}
-{{- $_ := set $tls "trust_bundles" (append ($tls.trust_bundles | default list) (printf "%s=%s/%s" $domain $bundles $key)) -}}
+{{/* Values of YAML in which strings may be templates: a list of the context and the value. */}}
+{{- define "ticketd.yaml" -}}
+{{- tpl (toYaml (last .)) (first .) -}}
 {{- end -}}
-{{- if .dnsCa -}}
-{{- $_ := set $tls "dns_ca_file" (printf "%s/%s" $bundles .dnsCa) -}}
+
+{{/* One pod, whose place is a volume, or as many as the database stands. */}}
+{{- define "ticketd.kind" -}}
+{{- ternary "Deployment" "StatefulSet" (not (empty .Values.postgres.url)) -}}
 {{- end -}}
-{{- range $key := .crls -}}
-{{- $_ := set $tls "crl_files" (append ($tls.crl_files | default list) (printf "%s/%s" $bundles $key)) -}}
+
+{{/* How many pods there are at least. */}}
+{{- define "ticketd.pods" -}}
+{{- ternary .Values.autoscaling.minReplicas .Values.replicas .Values.autoscaling.enabled | int64 -}}
 {{- end -}}
+
+{{/* The Secret with the certificate; empty without TLS. */}}
+{{- define "ticketd.tlsSecret" -}}
+{{- if .Values.tls.certManager.enabled -}}
+{{ include "ticketd.fullname" . }}-tls
+{{- else -}}
+{{- tpl .Values.tls.existingSecret . -}}
 {{- end -}}
-{{- end -}}
-{{- mustToJson $tls -}}
 {{- end -}}
 
 {{/* Whether callers' tokens are verified by the API server's keys. */}}
@@ -73,93 +113,25 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- and (not (empty .Values.config.identity.issuer)) (empty .Values.config.identity.jwks_url) -}}
 {{- end -}}
 
-{{/* policy.yaml. */}}
-{{- define "ticketd.policy" -}}
-{{- if not .Values.policy -}}
-{{- fail "policy is required: which callers may do what, as docs/policy.md shows" -}}
+{{/* A security context without what OpenShift chooses itself: a list of the context and the security context. */}}
+{{- define "ticketd.securityContext" -}}
+{{- $root := first . -}}
+{{- $adapt := $root.Values.openshift.adaptSecurityContext -}}
+{{- $security := last . -}}
+{{- if or (eq $adapt "force") (and (eq $adapt "auto") ($root.Capabilities.APIVersions.Has "security.openshift.io/v1")) -}}
+{{- $security = omit $security "runAsUser" "runAsGroup" "fsGroup" -}}
 {{- end -}}
-{{- toYaml .Values.policy -}}
+{{- toYaml $security -}}
 {{- end -}}
 
-{{/*
-ticketd.toml. The operator's sections with the chart's own keys over them. Values reach templates as JSON: its strings,
-lists and booleans are TOML's as well, and its numbers are integers here.
-*/}}
-{{- define "ticketd.toml" -}}
-{{- $secrets := "/etc/ticketd/secrets" -}}
-{{- $superoffice := dict
-    "environment" (required "config.superoffice.environment is required: sod, qaonline or online" .Values.config.superoffice.environment)
-    "client_id" (required "config.superoffice.client_id is required: the application's client id" .Values.config.superoffice.client_id)
-    "client_secret_file" (printf "%s/client-secret" $secrets)
-    "signing_key_files" (list) -}}
-{{- range $index, $key := .Values.secrets.keys.signingKeys -}}
-{{- $_ := set $superoffice "signing_key_files" (append $superoffice.signing_key_files (printf "%s/signing-key-%d" $secrets $index)) -}}
+{{/* Whether an object of a kind that the cluster may not have is made: a list of the context, the mode and the kind. */}}
+{{- define "ticketd.renders" -}}
+{{- $known := (first .).Capabilities.APIVersions.Has (last .) -}}
+{{- $mode := index . 1 -}}
+{{- if and (eq $mode "failIfMissing") (not $known) -}}
+{{- fail (printf "the cluster has no %s: install its operator, or set renderMode" (last .)) -}}
 {{- end -}}
-{{- if .Values.secrets.keys.signingKeyPassphrase -}}
-{{- $_ := set $superoffice "signing_key_passphrase_file" (printf "%s/signing-key-passphrase" $secrets) -}}
+{{- if or $known (eq $mode "alwaysRender") -}}
+true
 {{- end -}}
-{{- $store := dict "url" "sqlite:///var/lib/ticketd/ticketd.db" "sealing_key_files" (list) -}}
-{{- range $index, $key := .Values.secrets.keys.sealingKeys -}}
-{{- $_ := set $store "sealing_key_files" (append $store.sealing_key_files (printf "%s/sealing-key-%d" $secrets $index)) -}}
-{{- end -}}
-{{- with .Values.postgres -}}
-{{- if .url -}}
-{{- $_ := set $store "url" .url -}}
-{{- $_ := set $store "max_connections" .maxConnections -}}
-{{- if .sessionUrl -}}
-{{- $_ := set $store "session_url" .sessionUrl -}}
-{{- end -}}
-{{- if $.Values.secrets.keys.databasePassword -}}
-{{- $_ := set $store "password_file" (printf "%s/database-password" $secrets) -}}
-{{- end -}}
-{{- if $.Values.secrets.keys.databaseCa -}}
-{{- $_ := set $store "ca_file" (printf "%s/database-ca.pem" $secrets) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- if .Values.tenants.existingSecret -}}
-{{- $_ := set $store "tenants_directory" "/etc/ticketd/tenants" -}}
-{{- end -}}
-{{- $server := dict
-    "unix_socket" "/run/ticketd/ticketd.sock"
-    "health_address" (printf "%s:%d" .Values.health.host (int64 .Values.health.port))
-    "drain_delay" (printf "%ds" (int64 .Values.shutdown.drainDelaySeconds))
-    "drain_timeout" (printf "%ds" (int64 .Values.shutdown.drainTimeoutSeconds)) -}}
-{{- $authorization := dict "policy_file" "/etc/ticketd/config/policy.yaml" -}}
-{{- $own := dict "superoffice" $superoffice "store" $store "server" $server "authorization" $authorization -}}
-{{- if .Values.tls.existingSecret -}}
-{{- $_ := set $server "address" (printf "%s:%d" .Values.grpc.host (int64 .Values.grpc.port)) -}}
-{{- $_ := set $own "tls" (include "ticketd.tls" . | fromJson) -}}
-{{- end -}}
-{{- if .Values.admin.enabled -}}
-{{- $_ := set $own "admin" (dict "address" (printf "%s:%d" .Values.admin.host (int64 .Values.admin.port))) -}}
-{{- end -}}
-{{- if .Values.http.enabled -}}
-{{- $_ := set $own "http" (dict
-    "address" (printf "%s:%d" .Values.http.host (int64 .Values.http.port))
-    "public_url" (required "http.publicUrl is required with http.enabled: where browsers find the pages" .Values.http.publicUrl)) -}}
-{{- end -}}
-{{- if .Values.config.identity.issuer -}}
-{{- $_ := required "tls.existingSecret is required with config.identity.issuer: tokens are taken over TLS only" .Values.tls.existingSecret -}}
-{{- end -}}
-{{- if eq (include "ticketd.asksApiServer" .) "true" -}}
-{{- $_ := set $own "identity" (dict
-    "jwks_url" "https://kubernetes.default.svc/openid/v1/jwks"
-    "ca_file" "/etc/ticketd/kubernetes/ca.crt"
-    "token_file" "/etc/ticketd/kubernetes/token") -}}
-{{- end -}}
-{{- $audit := dict "output" .Values.audit.output -}}
-{{- if eq .Values.audit.output "file" -}}
-{{- $_ := set $audit "path" "/var/log/ticketd/audit.jsonl" -}}
-{{- end -}}
-{{- if .Values.secrets.keys.auditKey -}}
-{{- $_ := set $audit "hmac_key_file" (printf "%s/audit-key" $secrets) -}}
-{{- end -}}
-{{- $_ := set $own "audit" $audit -}}
-{{- range $section, $keys := mustMergeOverwrite (deepCopy .Values.config) $own }}
-[{{ $section }}]
-{{- range $key, $value := $keys }}
-{{ $key }} = {{ if kindIs "float64" $value }}{{ int64 $value }}{{ else }}{{ mustToJson $value }}{{ end }}
-{{- end }}
-{{ end }}
 {{- end -}}

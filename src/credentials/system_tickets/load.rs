@@ -160,6 +160,7 @@ impl Inner {
         let is_current = self.flights.commit(tenant, id, || {
             let is_current = self.cache.prolong(Arc::clone(&prolonged), end);
             if is_current {
+                self.failures.end(tenant);
                 self.schedule.plan(tenant, refresh_time);
             }
             is_current
@@ -195,6 +196,7 @@ impl Inner {
         let tenant = ticket.context_identifier;
         let displaced = self.flights.commit(tenant, id, || {
             self.refusals.forget(tenant);
+            self.failures.end(tenant);
             self.schedule.plan(tenant, ticket.refresh_time);
             self.cache.insert(Arc::clone(ticket), end, self.clock.elapsed())
         });
@@ -206,6 +208,7 @@ impl Inner {
     /// Remembers a failed load: with the ticket while that is valid, else as a refusal.
     fn note_failure(&self, tenant: ContextIdentifier, error: &TicketError) -> TicketError {
         let now = self.clock.moment();
+        self.failures.note(tenant, error, now.wall);
         let Some(entry) = self.cache.get(tenant).filter(|entry| entry.lives(now, Duration::ZERO)) else {
             return self.refusals.remember(tenant, error.clone(), now.elapsed);
         };

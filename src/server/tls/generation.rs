@@ -18,6 +18,7 @@ use zeroize::Zeroize;
 
 use super::HTTP2;
 use super::files::Files;
+use crate::admin::Certificate;
 use crate::clock::Clock;
 use crate::config::ShownPath;
 use crate::identifiers::CallerId;
@@ -36,6 +37,8 @@ pub(in crate::server) struct Generation {
     start_time: Timestamp,
     /// Until when.
     pub(in crate::server) expire_time: Timestamp,
+    /// Until when callers' authorities are.
+    pub(super) authorities: Vec<Certificate>,
 }
 
 /// Why files are not what handshakes can be made with.
@@ -110,7 +113,7 @@ impl Generation {
         let (mut files, now) = (Files::default(), clock.now());
         let provider = Arc::new(default_provider());
         let (certified, [start_time, expire_time]) = certified_key(settings, &mut files, now)?;
-        let clients = client_certificates(settings, &mut files, now, &provider)?;
+        let (clients, authorities) = client_certificates(settings, &mut files, now, &provider)?;
         let verifier = match &clients {
             Some(clients) => Arc::clone(clients) as _,
             None => WebPkiClientVerifier::no_client_auth(),
@@ -124,7 +127,7 @@ impl Generation {
         // A resumed session would skip the client certificate, or carry one that was verified by other rules.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), clients, start_time, expire_time })
+        Ok(Self { config: Arc::new(config), clients, start_time, expire_time, authorities })
     }
 
     /// Tells metrics that this is the one in use.
@@ -169,13 +172,13 @@ fn certified_key(
     Ok((certified, [from, until]))
 }
 
-/// None when none are asked for.
+/// None when none are asked for. With them comes until when their authorities are valid.
 fn client_certificates(
     settings: &TlsSettings,
     files: &mut Files,
     now: Timestamp,
     provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<ClientCertificates>>, TlsError> {
+) -> Result<(Option<Arc<ClientCertificates>>, Vec<Certificate>), TlsError> {
     let mut bundle = |file: &PathBuf| {
         let failed = |source| TlsError::Bundle { file: ShownPath::new(file), source };
         Bundle::read(&read(files, file)?, now).map_err(failed)
@@ -187,15 +190,21 @@ fn client_certificates(
         .collect::<Result<_, TlsError>>()?;
     let dns = settings.dns_ca_file.as_ref().map(&mut bundle).transpose()?;
     if trust_domains.is_empty() && dns.is_none() {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     }
+    let of_domains = trust_domains.iter().map(|(domain, bundle)| (format!("callers' authorities of {domain}"), bundle));
+    let of_names = dns.iter().map(|bundle| ("callers' authorities for DNS names".to_owned(), bundle));
+    let authorities = of_domains.chain(of_names);
+    let authorities =
+        authorities.map(|(name, bundle)| Certificate { name, expire_time: bundle.expire_time() }).collect();
     let mut lists = Vec::new();
     for file in &settings.crl_files {
         let failed = |source| TlsError::RevocationLists { file: ShownPath::new(file), source };
         lists.extend(RevocationList::read(&read(files, file)?).map_err(failed)?);
     }
     let required = settings.client_certificate == ClientCertificate::Required;
-    Ok(Some(Arc::new(ClientCertificates::new(trust_domains, dns, &lists, required, Arc::clone(provider))?)))
+    let clients = ClientCertificates::new(trust_domains, dns, &lists, required, Arc::clone(provider))?;
+    Ok((Some(Arc::new(clients)), authorities))
 }
 
 fn read(files: &mut Files, file: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, TlsError> {

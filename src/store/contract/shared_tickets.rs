@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{at, named, token};
 use crate::crypto::Fingerprint;
 use crate::identifiers::Ticket;
-use crate::store::{Lease, SharedTicket, SharedTickets, Store};
+use crate::store::{Lease, SharedOverview, SharedTicket, SharedTickets, Store};
 
 /// A test for each clause. `$open` answers an empty store and what must outlive it, or nothing.
 macro_rules! shared_tickets_contract {
@@ -29,6 +29,7 @@ macro_rules! shared_tickets_contract {
             a_ticket_is_removed_by_its_fingerprint_alone,
             a_tenant_that_changes_has_neither_ticket_nor_lease,
             an_expired_ticket_is_removed,
+            what_is_shared_can_be_looked_at_without_the_tickets,
         );
     };
 }
@@ -71,6 +72,24 @@ pub(in crate::store) async fn a_ticket_is_found_as_it_was_put_and_its_lease_is_f
     }
     assert!(numbers.is_sorted() && numbers[0] != numbers[1], "{numbers:?}");
     assert_eq!(tickets.find(named("Cust2")).await.unwrap(), None);
+}
+
+pub(in crate::store) async fn what_is_shared_can_be_looked_at_without_the_tickets(store: &Store) {
+    let tickets = shared_tickets(store);
+    let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap();
+    assert!(tickets.publish(&shared("Cust1", 1, at(600)), fence, at(1)).await.unwrap());
+    tickets.claim(named("Cust2")).await.unwrap().unwrap();
+    let overview = tickets.overview(&[named("Cust3"), named("CUST2"), named("Cust1")]).await.unwrap();
+    let us = Some(tickets.process_name().to_owned());
+    assert_eq!(
+        overview,
+        [
+            SharedOverview::default(),
+            SharedOverview { expire_time: None, lease_holder: us },
+            SharedOverview { expire_time: Some(at(600)), lease_holder: None },
+        ]
+    );
+    assert_eq!(tickets.overview(&[]).await.unwrap(), []);
 }
 
 pub(in crate::store) async fn of_many_who_claim_a_lease_one_gets_it(store: &Store) {

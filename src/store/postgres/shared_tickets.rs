@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::postgres::PgRow;
@@ -10,7 +12,7 @@ use crate::crypto::Fingerprint;
 use crate::identifiers::{ContextIdentifier, Ticket};
 use crate::metrics;
 use crate::store::sealer::SHARED_TICKET;
-use crate::store::shared_tickets::{Fence, LEASE, News, SharedTicket, SharedTickets};
+use crate::store::shared_tickets::{Fence, LEASE, News, SharedOverview, SharedTicket, SharedTickets};
 use crate::store::{StoreError, engine};
 
 /// On which channel whoever listens hears whose ticket was put, or lease given back.
@@ -18,6 +20,9 @@ pub(super) const CHANNEL: &str = "ticketd_tickets";
 
 const FIND: &str = "SELECT ticket, fingerprint, issued_for, issue_time, expire_time, webapi_url, netserver_url \
      FROM shared_tickets WHERE tenant = $1";
+const OVERVIEW: &str = "SELECT asked.tenant, shared_tickets.expire_time, leases.owner \
+     FROM unnest($1::text[]) AS asked (tenant) LEFT JOIN shared_tickets USING (tenant) \
+     LEFT JOIN leases ON leases.tenant = asked.tenant AND leases.expire_time > clock_timestamp()";
 const CLAIM: &str = "INSERT INTO leases (tenant, owner, fence, expire_time) \
      VALUES ($1, $2, nextval('lease_fences'), clock_timestamp() + make_interval(secs => $3)) \
      ON CONFLICT (tenant) DO UPDATE \
@@ -137,6 +142,29 @@ impl SharedTickets for Database {
             Ok(found)
         })
         .await
+    }
+
+    async fn overview(&self, tenants: &[ContextIdentifier]) -> Result<Vec<SharedOverview>, StoreError> {
+        let keys: Vec<_> = tenants.iter().map(ContextIdentifier::key).collect();
+        self.bounded(async {
+            let mut transaction = self.reading().await?;
+            let rows = query(OVERVIEW).bind(&keys).fetch_all(&mut *transaction).await?;
+            transaction.commit().await?;
+            let mut found = HashMap::new();
+            for row in rows {
+                let expire_time: Option<i64> = row.try_get(1)?;
+                // A time that is none is a record that cannot be used, which counts as absent.
+                let expire_time = expire_time.and_then(|time| Timestamp::from_millisecond(time).ok());
+                let lease_holder = row.try_get(2)?;
+                found.insert(row.try_get::<String, _>(0)?, SharedOverview { expire_time, lease_holder });
+            }
+            Ok(keys.iter().map(|key| found.remove(key).unwrap_or_default()).collect())
+        })
+        .await
+    }
+
+    fn process_name(&self) -> &str {
+        &self.owner
     }
 
     fn news(&self) -> News {
