@@ -12,6 +12,7 @@ use superoffice_sandbox::{Sandbox, SandboxTenant};
 use tempfile::TempDir;
 use ticketd::authorization::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -60,6 +61,8 @@ pub(crate) struct Process {
     pub(crate) grpc: String,
     /// Where kubelets ask.
     pub(crate) health: String,
+    /// Where Prometheus does.
+    admin: String,
 }
 
 /// What the process wrote so far. Clones share it.
@@ -143,8 +146,9 @@ impl Rig {
             let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
             format!("127.0.0.1:{}", &rest[..end])
         });
-        let (grpc, health) = (addresses.next().unwrap(), addresses.next().unwrap());
-        let process = Process { child, log, stdout, readers, grpc, health };
+        let (grpc, health, admin) =
+            (addresses.next().unwrap(), addresses.next().unwrap(), addresses.next().unwrap());
+        let process = Process { child, log, stdout, readers, grpc, health, admin };
         let proc = Path::new("/proc").join(process.child.id().unwrap().to_string());
         for name in ["cmdline", "environ"] {
             self.channels.note("command line and environment", fs::read(proc.join(name)).unwrap());
@@ -293,6 +297,8 @@ drain_delay = "0s"
 drain_timeout = "2s"
 [authorization]
 policy_file = "./policy.yaml"
+[admin]
+address = "127.0.0.1:0"
 [telemetry]
 otlp_endpoint = "{endpoint}"
 "#,
@@ -324,6 +330,9 @@ impl Process {
 
     /// Drains it and hands everything it wrote over.
     pub(crate) async fn stop(mut self, channels: &Channels) {
+        for accept in ["text/plain", "application/openmetrics-text"] {
+            channels.note("scraped metrics", within(scrape(&self.admin, accept)).await);
+        }
         let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
         let status = within(self.child.wait()).await.unwrap();
@@ -334,6 +343,16 @@ impl Process {
         channels.note("log", self.log.text.lock().unwrap().as_slice());
         assert!(status.success(), "{status}");
     }
+}
+
+/// What Prometheus would read.
+async fn scrape(admin: &str, accept: &str) -> Vec<u8> {
+    let mut connection = TcpStream::connect(admin).await.unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.unwrap();
+    answer
 }
 
 impl Log {
