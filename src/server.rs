@@ -266,11 +266,9 @@ impl Server {
         let application = ApplicationInUse::new(&superoffice, signing_keys);
         let superoffice = SuperOffice::new(superoffice, Arc::clone(&clock), Arc::clone(&random))?;
         let superoffice = Arc::new(superoffice.with_room_for(tickets.capacity));
-        measured::watch(&superoffice, &*clock);
         let use_cases = UseCases::new(&tickets, &superoffice, &store, &application, &audit, &process)?;
         use_cases.spawn(&mut tasks, &store);
-        let counting = measured::count_sealed_records(store.counting(), Arc::clone(&clock));
-        tasks.spawn("count of sealed secrets", counting);
+        measured::spawn(&mut tasks, &store, &superoffice, &clock);
         overviews.get_or_init(|| use_cases.overviews(&store, &superoffice));
 
         let authorization::Settings { policy_file, policy } = authorization;

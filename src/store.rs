@@ -298,7 +298,9 @@ impl Store {
     }
 
     /// Counts how many secrets each sealing key sealed, by the keys' names. It reads whole tables.
-    pub fn counting(&self) -> impl Fn() -> BoxFuture<'static, Result<BTreeMap<String, u64>, StoreError>> + Send + use<> {
+    pub fn counting(
+        &self,
+    ) -> impl Fn() -> BoxFuture<'static, Result<BTreeMap<String, u64>, StoreError>> + Send + use<> {
         let engine = Arc::clone(&self.engine);
         move || {
             let engine = Arc::clone(&engine);

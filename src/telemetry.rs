@@ -165,10 +165,7 @@ async fn flush(what: &'static str, shutdown: Option<impl FnOnce() -> OTelSdkResu
     }
 }
 
-fn subscriber<W>(
-    settings: &Settings,
-    writer: W,
-) -> Result<(impl Subscriber + use<W>, Guard, Vec<SetFilter>), InitError>
+fn subscriber<W>(settings: &Settings, writer: W) -> Result<(impl Subscriber + use<W>, Guard, Vec<SetFilter>), InitError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {

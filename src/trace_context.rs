@@ -73,9 +73,8 @@ fn plain(context: &SpanContext) -> TraceContext {
 /// `00-<32 hex digits>-<16 hex digits>-<2 hex digits>`. Of a later version, which may have more at its end, that much is
 /// read, as the specification wants.
 fn parse(text: &str) -> Option<SpanContext> {
-    let is_hex = |part: &str, length| {
-        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
+    let is_hex =
+        |part: &str, length| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let mut parts = text.splitn(5, '-');
     let (version, trace_id, span_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     if !is_hex(version, 2) || version == "ff" || (version == "00" && parts.next().is_some()) {

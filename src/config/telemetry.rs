@@ -33,7 +33,11 @@ fn log_filter(section: &mut Section<'_>) -> Checked<(LogFilter, Option<PathBuf>)
     let filter = section.optional(FILTER, text("a log filter", |text| Some(text.parse::<LogFilter>())))?;
     let file = section.optional(FILTER_FILE, path("the path of a file with a log filter"))?;
     let is_one = Ok(filter.is_none() || file.is_none());
-    section.rule(FILTER_FILE, is_one, "cannot be set beside telemetry.log_filter: the file's filter is the one that counts");
+    section.rule(
+        FILTER_FILE,
+        is_one,
+        "cannot be set beside telemetry.log_filter: the file's filter is the one that counts",
+    );
     let Some(file) = file else {
         let filter = filter.unwrap_or_else(|| Ok(LogFilter::default()));
         return Ok((filter.map_err(|error| section.mistake(FILTER, Problem::LogFilter(error)))?, None));

@@ -190,11 +190,7 @@ pub const WITHIN: [(u64, &str); 6] =
 pub static RPC_SERVER_CALL_DURATION: Histogram = Histogram::new(
     "rpc.server.call.duration",
     "How long calls took, from their head to the end of their answer",
-    &[
-        Label::new("rpc.method", METHODS),
-        Label::grpc_status(STATUSES),
-        Label::new("rpc.system.name", &["grpc"]),
-    ],
+    &[Label::new("rpc.method", METHODS), Label::grpc_status(STATUSES), Label::new("rpc.system.name", &["grpc"])],
 );
 /// Requests to SuperOffice, by OpenTelemetry's conventions for HTTP.
 pub static HTTP_CLIENT_REQUEST_DURATION: Histogram = Histogram::new(
@@ -376,8 +372,7 @@ pub static SERVING: Gauge = Gauge::new("ticketd.serving", "1 while health says S
 pub static SEALED_RECORDS: NamedGauge =
     NamedGauge::new("ticketd.sealed_records", "Secrets in the store, by the key that sealed them", "key_id");
 /// When the process began.
-pub static PROCESS_START_TIME: Gauge =
-    Gauge::new("process.start_time", "When this process began", Seconds, &[]);
+pub static PROCESS_START_TIME: Gauge = Gauge::new("process.start_time", "When this process began", Seconds, &[]);
 
 /// All of them.
 pub static ALL: &[&dyn Metric] = &[

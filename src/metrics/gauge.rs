@@ -110,10 +110,9 @@ impl Metric for NamedGauge {
 
     fn series(&self) -> Vec<Series> {
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let series = values.iter().map(|(name, number)| Series {
-            labels: vec![(self.label, name.clone())],
-            value: Value::Number(*number),
-        });
+        let series = values
+            .iter()
+            .map(|(name, number)| Series { labels: vec![(self.label, name.clone())], value: Value::Number(*number) });
         series.collect()
     }
 }

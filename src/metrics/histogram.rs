@@ -139,7 +139,7 @@ mod tests {
         let series = Metric::series(&TEST);
         let [Series { labels, value: Value::Histogram(measured) }] = series.as_slice() else { panic!("{series:?}") };
         assert_eq!(labels[..], [("one", "b".to_owned())]);
-        assert_eq!(measured.bounds[..3], [0.0005, 0.001, 0.002]);
+        assert!(measured.bounds.starts_with(&[0.0005, 0.001, 0.002]), "{:?}", measured.bounds);
         let filled = measured.buckets.iter().enumerate().filter(|(_, count)| **count > 0).map(|(bucket, _)| bucket);
         assert_eq!(filled.collect::<Vec<_>>(), [0, 1, 16, 17]);
         assert!((measured.sum - 20.001_002).abs() < 1e-9, "{}", measured.sum);

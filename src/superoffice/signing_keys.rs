@@ -56,8 +56,7 @@ impl SigningKeys {
         random: Arc<dyn Random>,
         timeout: Duration,
     ) -> Self {
-        let state =
-            State { keys: floor.clone(), read: clock.elapsed(), fresh: None, attempted: None, flight: None };
+        let state = State { keys: floor.clone(), read: clock.elapsed(), fresh: None, attempted: None, flight: None };
         let inner = Arc::new(Inner { http, clock, random, timeout, floor, state: Mutex::new(state) });
         let looked_at = Arc::downgrade(&inner);
         metrics::before_reading(move || {

@@ -55,8 +55,10 @@ impl Exposition {
             let _ = writeln!(text, "# UNIT {family_name} seconds");
         }
         for Series { labels, value } in &family.series {
-            let labels: Vec<String> =
-                labels.iter().map(|(name, value)| format!("{}=\"{}\"", name.replace('.', "_"), escaped(value))).collect();
+            let labels: Vec<String> = labels
+                .iter()
+                .map(|(name, value)| format!("{}=\"{}\"", name.replace('.', "_"), escaped(value)))
+                .collect();
             match value {
                 Value::Count(count) => self.write_sample(text, &name, &labels, &count.to_string(), None),
                 Value::Number(number) => self.write_sample(text, &name, &labels, &number.to_string(), None),
@@ -77,14 +79,7 @@ impl Exposition {
         self.write_sample(text, &format!("{name}_count"), labels, &count.to_string(), None);
     }
 
-    fn write_sample(
-        self,
-        text: &mut String,
-        name: &str,
-        labels: &[String],
-        value: &str,
-        exemplar: Option<&Exemplar>,
-    ) {
+    fn write_sample(self, text: &mut String, name: &str, labels: &[String], value: &str, exemplar: Option<&Exemplar>) {
         text.push_str(name);
         if !labels.is_empty() {
             let _ = write!(text, "{{{}}}", labels.join(","));

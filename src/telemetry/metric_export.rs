@@ -171,7 +171,10 @@ fn attribute(key: &str, value: String) -> KeyValue {
 }
 
 fn nanoseconds() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a collector is told the machine's time, whatever time ticketd goes by")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a collector is told the machine's time, whatever time ticketd goes by"
+    )]
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -80,11 +80,8 @@ mod tests {
     async fn listener() -> (TcpListener, Settings) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let settings = Settings {
-            log_filter: "off".parse().unwrap(),
-            otlp_endpoint: Some(endpoint),
-            ..Settings::default()
-        };
+        let settings =
+            Settings { log_filter: "off".parse().unwrap(), otlp_endpoint: Some(endpoint), ..Settings::default() };
         (listener, settings)
     }
 

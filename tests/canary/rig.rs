@@ -146,8 +146,7 @@ impl Rig {
             let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
             format!("127.0.0.1:{}", &rest[..end])
         });
-        let (grpc, health, admin) =
-            (addresses.next().unwrap(), addresses.next().unwrap(), addresses.next().unwrap());
+        let (grpc, health, admin) = (addresses.next().unwrap(), addresses.next().unwrap(), addresses.next().unwrap());
         let process = Process { child, log, stdout, readers, grpc, health, admin };
         let proc = Path::new("/proc").join(process.child.id().unwrap().to_string());
         for name in ["cmdline", "environ"] {

@@ -129,12 +129,7 @@ struct Call {
 }
 
 impl Call {
-    fn begin(
-        method: &'static str,
-        caller: Option<SpanContext>,
-        clock: Arc<dyn Clock>,
-        pace: Arc<LogPace>,
-    ) -> Self {
+    fn begin(method: &'static str, caller: Option<SpanContext>, clock: Arc<dyn Clock>, pace: Arc<LogPace>) -> Self {
         // A filter drops spans like events: at this level it drops none, and every line says which call it is about.
         let span = tracing::error_span!(
             "call",
@@ -394,7 +389,8 @@ mod tests {
             assert!(methods.contains(known), "{known} in {methods:?}");
         }
         assert_eq!(methods.len(), 3 + 2 + 6 + 2 + 2, "{methods:?}");
-        let named: HashSet<_> = METHODS.iter().filter(|method| **method != OTHER).map(|method| (*method).to_owned()).collect();
+        let named: HashSet<_> =
+            METHODS.iter().filter(|method| **method != OTHER).map(|method| (*method).to_owned()).collect();
         assert_eq!(methods, named, "metrics know each of them, and no other");
     }
 }
