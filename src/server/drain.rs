@@ -6,6 +6,7 @@ use tracing::{info, warn};
 use super::health::Health;
 use super::stop::Phases;
 use crate::clock::Clock;
+use crate::metrics;
 
 /// What callers no longer wait for has at least this long after calls are refused: it may have a refresh token to store.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
@@ -42,6 +43,7 @@ pub(super) async fn drain(
     health.draining().await;
     clock.sleep(steps.delay).await;
     phases.closing.cancel();
+    metrics::DRAIN_STATE.set(2.0, &[]);
     health.end_callers_watches().await;
     connections.close();
     tokio::select! {

@@ -13,6 +13,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::grpc::proto::ticket_service_server::TicketServiceServer;
 use crate::grpc::{MAX_MESSAGE, TicketService};
+use crate::metrics;
 
 /// Says that the process runs, and nothing about what it depends on: a restart mends none of that.
 const LIVENESS: &str = "liveness";
@@ -100,6 +101,8 @@ impl Health {
         let _changing = self.change.lock().await;
         let current = *self.readiness.borrow();
         let Some(readiness) = change(current) else { return false };
+        metrics::SERVING.set(f64::from(u8::from(readiness.is_ready())), &[]);
+        metrics::DRAIN_STATE.set(f64::from(u8::from(readiness == Readiness::Draining)), &[]);
         self.readiness.send_replace(readiness);
         let status = if readiness.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
         for reporter in [&self.callers, &self.kubelets] {

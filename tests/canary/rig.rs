@@ -12,6 +12,7 @@ use superoffice_sandbox::{Sandbox, SandboxTenant};
 use tempfile::TempDir;
 use ticketd::authorization::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -329,6 +330,11 @@ impl Process {
 
     /// Drains it and hands everything it wrote over.
     pub(crate) async fn stop(mut self, channels: &Channels) {
+        for admin in &self.admin {
+            for accept in ["text/plain", "application/openmetrics-text"] {
+                channels.note("scraped metrics", within(scrape(admin, accept)).await);
+            }
+        }
         let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
         let status = within(self.child.wait()).await.unwrap();
@@ -339,6 +345,16 @@ impl Process {
         channels.note("log", self.log.text.lock().unwrap().as_slice());
         assert!(status.success(), "{status}");
     }
+}
+
+/// What Prometheus would read.
+async fn scrape(admin: &str, accept: &str) -> Vec<u8> {
+    let mut connection = TcpStream::connect(admin).await.unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.unwrap();
+    answer
 }
 
 impl Log {
