@@ -42,7 +42,9 @@ pub use access_tokens::{AccessTokenAnswer, AccessTokens};
 pub use error::{AccessTokenError, InvalidateOutcome, TicketError};
 pub use exchange::{CurrentSigningKeys, Exchange};
 pub use kept_grants::KeptGrants;
-pub use overview::{Condition, LastFailure, Overviews, Selection, TenantOverview, TenantsPage, TicketOverview};
+pub use overview::{
+    Condition, FailingTenant, LastFailure, Overviews, Selection, TenantOverview, TenantsPage, TicketOverview,
+};
 pub use registrar::Registrar;
 pub use settings::{Renewal, Settings};
 pub use sign_in::{BegunSignIn, SignInAnswer, SignInOwner, SignInRequest, SignedIn, TenantChange, is_login_hint};

@@ -86,9 +86,9 @@ impl IntoResponse for Page {
 /// is 5 to 1.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--text:#1b2430;--soft:#4a5564;--page:#f2f4f7;--sheet:#fff;--line:#d9dee5;\
---well:#f2f4f7;--accent:#0b5a73;--on-accent:#fff;--good:#1c6b39;--wary:#8a4b00;--bad:#a3261c}\
+--accent:#0b5a73;--on-accent:#fff;--good:#1c6b39;--wary:#8a4b00;--bad:#a3261c}\
 @media(prefers-color-scheme:dark){:root{--text:#e8ecf1;--soft:#b3bdc9;--page:#12171d;--sheet:#1c232b;--line:#333e4b;\
---well:#252e38;--accent:#7fd0e8;--on-accent:#08222b;--good:#7ed39b;--wary:#f0b866;--bad:#ff9d92}}\
+--accent:#7fd0e8;--on-accent:#08222b;--good:#7ed39b;--wary:#f0b866;--bad:#ff9d92}}\
 *{box-sizing:border-box}\
 body{margin:0;background:var(--page);color:var(--text);font:1rem/1.5 system-ui,sans-serif;\
 -webkit-text-size-adjust:100%}\
@@ -97,7 +97,7 @@ border-top:.375rem solid var(--soft);overflow-wrap:anywhere}\
 main.good{border-top-color:var(--good)}main.wary{border-top-color:var(--wary)}main.bad{border-top-color:var(--bad)}\
 h1{margin:0;font-size:1.875rem;line-height:1.2;letter-spacing:-.01em}\
 h2{margin:2rem 0 .5rem;font-size:1.125rem;line-height:1.3}\
-h2 small{margin-left:.25rem;color:var(--soft);font-size:.875rem;font-weight:400}\
+small{color:var(--soft);font-size:.875rem;font-weight:400}\
 p{margin:.5rem 0}\
 .origin,.soft{color:var(--soft);font-size:.9375rem}\
 .origin{margin:0 0 .125rem}\
@@ -115,15 +115,16 @@ border-top:1px solid var(--line)}\
 .lines dt{color:var(--text);font-size:1rem}\
 .mark{white-space:nowrap}\
 .mark::before{content:'';display:inline-block;width:.5625rem;height:.5625rem;margin-right:.4375rem;\
-border-radius:50%;background:currentColor}\
+border-radius:50%;background:currentColor;box-sizing:border-box}\
 .mark.quiet::before{background:none;border:.125rem solid currentColor}\
 .mark.good{color:var(--good)}.mark.wary{color:var(--wary)}.mark.bad{color:var(--bad)}.mark.quiet{color:var(--soft)}\
 code{font:.875em/1.4 ui-monospace,monospace}\
+time{white-space:nowrap}\
 a{color:inherit}\
 .tenants{border-bottom:1px solid var(--line)}\
-.tenants a{display:grid;grid-template-columns:1fr auto;gap:.125rem 1rem;padding:.625rem .25rem;\
+.tenants a{display:grid;grid-template-columns:1fr auto;gap:.125rem 1rem;padding:.625rem 0;\
 min-height:2.875rem;border-top:1px solid var(--line);text-decoration:none}\
-.tenants a:hover{background:var(--well)}\
+.tenants a:hover b{text-decoration-color:currentColor}\
 .tenants b{font-weight:600;text-decoration:underline;text-decoration-color:var(--line);text-underline-offset:.2em}\
 .tenants .more{grid-column:1/-1;color:var(--soft);font-size:.9375rem}\
 form{display:flex;flex-wrap:wrap;gap:.5rem;margin:.75rem 0}\
@@ -136,6 +137,7 @@ font-weight:600;text-decoration:none;cursor:pointer}\
 a.button.plain{background:none;color:var(--accent)}\
 button:hover,a.button:hover{text-decoration:underline}\
 .ways{display:flex;flex-wrap:wrap;gap:.5rem;margin-top:1rem}\
+footer{margin-top:2rem}\
 :focus-visible{outline:.1875rem solid var(--accent);outline-offset:.125rem}\
 @media(max-width:39.99rem){.ways a.button{flex:1 1 auto}}\
 @media(min-width:40rem){body{padding:2rem 1rem}\
@@ -145,11 +147,11 @@ border-radius:.125rem .125rem .5rem .5rem}\
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:0 2.5rem}\
 label{flex:0 0 auto;align-self:center;margin-right:.25rem}\
 input{flex:0 1 20rem}\
-.tenants a{grid-template-columns:13rem 1fr auto;align-items:baseline;padding:.625rem .5rem}\
+.tenants a{grid-template-columns:13rem 1fr auto;align-items:baseline}\
 .tenants .more{grid-column:2;grid-row:1}}";
 
 /// The style's hash, for the policy that lets nothing else style the page.
-const STYLE_HASH: &str = "sha256-pd/m/3sNBHyUF4oV1Wr8nJaBS24xmSf096rHWxfb8yA=";
+const STYLE_HASH: &str = "sha256-aTdvfgJTYhncYWI/f/s/GjVnVOPAP8uqCIbPtriQTxw=";
 
 #[cfg(test)]
 mod tests {

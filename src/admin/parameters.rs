@@ -7,8 +7,6 @@ use crate::identifiers::ContextIdentifier;
 pub(super) const PAGE: u32 = 50;
 /// How many programs may ask for at once.
 const MOST: u32 = 1_000;
-/// What is typed is shown again, as far as this.
-const SHOWN: usize = 40;
 
 /// What a status is asked for with.
 #[derive(Clone, Debug, Default)]
@@ -40,9 +38,10 @@ impl Parameters {
         parameters
     }
 
-    /// What was typed, to be shown again.
-    pub(super) fn typed(&self) -> String {
-        self.prefix.chars().take(SHOWN).collect()
+    /// What was typed, to be shown again if it can be a name's beginning: whatever else somebody pasted is not.
+    pub(super) fn typed(&self) -> &str {
+        let typed = self.prefix.trim();
+        if typed.parse::<ContextIdentifier>().is_ok() { typed } else { "" }
     }
 
     /// Whether all tenants are asked for, from the beginning.
@@ -79,13 +78,15 @@ mod tests {
             assert!(parameters(hostile, "", None).wanted().is_none(), "{hostile:?}");
             assert!(parameters("", hostile, None).wanted().is_none(), "{hostile:?}");
         }
-        assert!(parameters(&"x".repeat(100_000), "", None).typed().len() <= SHOWN);
+        for secret in ["0123456789abcdef0123456789abcdef", "7T:x", "<b>", &"x".repeat(100_000)] {
+            assert_eq!(parameters(secret, "", None).typed(), "");
+        }
     }
 
     #[test]
     fn the_query_is_read_whatever_it_holds() {
         let parameters = Parameters::of(Some("x=%ff&prefix=Cust%31&limit=x&after=&after=cust12&=&&prefix"));
-        assert_eq!((parameters.typed().as_str(), parameters.is_whole()), ("", false));
+        assert_eq!((parameters.typed(), parameters.is_whole()), ("", false));
         let wanted = Parameters::of(Some("prefix=Cust%31&after=cust12&limit=3")).wanted().unwrap();
         assert_eq!(wanted.selection.prefix, "cust1".parse().ok());
         assert_eq!((wanted.selection.after, wanted.limit), ("cust12".parse().ok(), 3));

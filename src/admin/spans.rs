@@ -26,7 +26,7 @@ pub(super) fn when(time: Timestamp, now: Timestamp) -> Markup {
     let distance = now.duration_since(time);
     let words = in_words(distance.unsigned_abs());
     html! {
-        time datetime=(exact(time)) title=(exact(time)) {
+        time datetime=(exact(time)) title=(shown(time)) {
             @if distance.unsigned_abs().as_secs() == 0 { "now" }
             @else if distance.is_positive() { (words) " ago" }
             @else { "in " (words) }
@@ -34,7 +34,12 @@ pub(super) fn when(time: Timestamp, now: Timestamp) -> Markup {
     }
 }
 
-/// To the second, in UTC.
+/// For people, to the second.
+pub(super) fn shown(time: Timestamp) -> String {
+    time.strftime("%F %T UTC").to_string()
+}
+
+/// For programs, to the second, in UTC.
 pub(super) fn exact(time: Timestamp) -> String {
     format!("{time:.0}")
 }
@@ -73,5 +78,6 @@ mod tests {
             assert!(markup.contains(words), "{markup}");
         }
         assert_eq!(exact(now), "2026-11-22T12:00:00Z");
+        assert_eq!(shown(now), "2026-11-22 12:00:00 UTC");
     }
 }

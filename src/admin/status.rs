@@ -13,7 +13,7 @@ use tracing::warn;
 use super::parameters::{Parameters, Wanted};
 use super::{Admin, Certificate, Readiness, Replica, status_json, status_page, tenant_page};
 use crate::clock::{Clock, Moment};
-use crate::credentials::{LastFailure, Overviews, Statistics, TenantOverview, TenantsPage, TicketError};
+use crate::credentials::{FailingTenant, Overviews, Statistics, TenantOverview, TenantsPage, TicketError};
 use crate::identifiers::ContextIdentifier;
 use crate::log_pace::LogPace;
 use crate::store::StoreError;
@@ -65,7 +65,7 @@ pub(super) struct Work {
     pub(super) upstreams: Upstreams,
     pub(super) statistics: Statistics,
     /// The tenants whose last load failed, the latest first, and the number of all.
-    pub(super) failing: (Vec<(ContextIdentifier, LastFailure)>, usize),
+    pub(super) failing: (Vec<FailingTenant>, usize),
     /// The tenants that were asked for.
     pub(super) tenants: Tenants,
 }

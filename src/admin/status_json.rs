@@ -87,7 +87,13 @@ fn failing(work: &Work, status: &Status) -> Value {
     let (latest, total) = &work.failing;
     let latest: Vec<_> = latest
         .iter()
-        .map(|(tenant, it)| json!({ "context_identifier": tenant.as_str(), "last_failure": failure(it, status) }))
+        .map(|it| {
+            json!({
+                "context_identifier": it.context_identifier.as_str(),
+                "last_failure": failure(&it.failure, status),
+                "served_until": it.expire_time.map(exact),
+            })
+        })
         .collect();
     json!({ "total": total, "latest": latest })
 }

@@ -7,10 +7,10 @@ use url::form_urlencoded::Serializer;
 
 use super::page::{Page, Tone, mark};
 use super::parameters::{PAGE, Parameters};
-use super::spans::{exact, in_words, when};
+use super::spans::{in_words, shown, when};
 use super::status::{Status, Tenants, Work};
 use super::{Certificate, Readiness};
-use crate::credentials::{Condition, LastFailure, TenantOverview, TenantsPage};
+use crate::credentials::{Condition, FailingTenant, LastFailure, TenantOverview, TenantsPage};
 use crate::identifiers::ContextIdentifier;
 use crate::superoffice::{Upstream, Upstreams};
 
@@ -20,20 +20,27 @@ const SOON: Duration = Duration::from_hours(7 * 24);
 /// How this replica and its tenants do.
 pub(super) fn page(status: &Status, parameters: &Parameters) -> Page {
     let content = html! {
-        p { (status.readiness.explanation()) }
+        p {
+            (status.readiness.explanation())
+            @if let Some(Work { failing: (_, total @ 1..), .. }) = &status.work {
+                " " (mark(Tone::Wary, &if *total == 1 { "1 tenant fails".to_owned() } else { format!("{} tenants fail", grouped(*total as u64)) }))
+            }
+        }
         (facts(status))
         @if let Some(work) = &status.work {
             (attention(status, work))
             div.pair {
-                section { h2 { "SuperOffice" } (upstreams(&work.upstreams)) }
+                section { h2 { "SuperOffice " small { "circuit breakers" } } (upstreams(&work.upstreams)) }
                 (certificates(&status.certificates, status.now))
             }
             (tenants(status, work, parameters))
         }
-        p.soft { "As of " time { (exact(status.now)) } "." }
-        div.ways {
-            a.button.plain href="/" { "Refresh" }
-            a.button.plain href="/status.json" { "The same for programs" }
+        footer {
+            p.soft { "As of " (shown(status.now)) "." }
+            div.ways {
+                a.button.plain href="/" { "Refresh" }
+                a.button.plain href="/status.json" { "The same for programs" }
+            }
         }
     };
     let code = match &status.work {
@@ -76,16 +83,16 @@ fn facts(status: &Status) -> Markup {
     let fact = |name: &str, value: Markup| html! { div { dt { (name) } dd { (value) } } };
     html! {
         dl.facts {
-            (fact("Up for", html! { time title=(exact(status.start)) { (in_words(status.uptime)) } }))
-            (fact("Version", html! { (env!("CARGO_PKG_VERSION")) @if let Some(it) = super::revision() { " " code { (it) } } }))
+            (fact("Up for", html! { time title={ "since " (shown(status.start)) } { (in_words(status.uptime)) } }))
             @if let Some(Work { statistics, .. }) = &status.work {
                 (fact("Tickets in memory", html! { (grouped(statistics.cached)) }))
                 (fact("Answered from memory", html! { (share(statistics.hits, statistics.hits + statistics.misses)) }))
+                (fact("Failed renewals", html! { (grouped(statistics.failed_renewals)) }))
                 (fact("Exchanges", html! { (grouped(statistics.exchanges)) }))
                 (fact("Keep-alives", html! { (grouped(statistics.keep_alives)) }))
-                (fact("Failed renewals", html! { (grouped(statistics.failed_renewals)) }))
             }
             (fact("Database", html! { (status.replica.database) }))
+            (fact("Version", html! { (env!("CARGO_PKG_VERSION")) @if let Some(it) = super::revision() { " " small { (short(it)) } } }))
         }
     }
 }
@@ -97,14 +104,20 @@ fn attention(status: &Status, work: &Work) -> Markup {
         @if !failing.is_empty() {
             section {
                 h2 {
-                    "Failing tenants"
+                    "Failing tenants "
                     small { @if *total > failing.len() { "the latest " (failing.len()) " of " (grouped(*total as u64)) } @else { (total) } }
                 }
                 ul.tenants {
-                    @for (tenant, failure) in failing {
-                        li { a href=(path(*tenant)) {
-                            b { (tenant) }
-                            (mark(Tone::Bad, "fails"))
+                    @for FailingTenant { context_identifier, failure, expire_time } in failing {
+                        li { a href=(path(*context_identifier)) {
+                            b { (context_identifier) }
+                            @match expire_time {
+                                None => (mark(Tone::Bad, "fails")),
+                                Some(time) => {
+                                    @let left = time.duration_since(status.now).unsigned_abs();
+                                    (mark(Tone::Wary, &format!("served for {}", in_words(left))))
+                                },
+                            }
                             span.more { (told(failure, status)) }
                         } }
                     }
@@ -117,7 +130,7 @@ fn attention(status: &Status, work: &Work) -> Markup {
 /// What a load failed with, when, and how often.
 pub(super) fn told(failure: &LastFailure, status: &Status) -> Markup {
     html! {
-        code { ((status.reason)(&failure.error)) } " " (when(failure.time, status.now))
+        code { ((status.reason)(&failure.error)) } " · " (when(failure.time, status.now))
         @if failure.in_a_row > 1 { ", " (failure.in_a_row) " in a row" }
     }
 }
@@ -140,8 +153,8 @@ fn upstreams(upstreams: &Upstreams) -> Markup {
                 dt { "Hosts of tenants" }
                 dd {
                     @if *hosts == 0 { (mark(Tone::Quiet, "none asked yet")) }
-                    @else if failing_hosts.is_empty() { (mark(Tone::Good, &format!("{hosts}, none fails"))) }
-                    @else { (mark(Tone::Bad, &format!("{} of {hosts} fail", failing_hosts.len()))) }
+                    @else if failing_hosts.is_empty() { (mark(Tone::Good, &format!("{hosts}, all closed"))) }
+                    @else { (mark(Tone::Bad, &format!("{} of {hosts} open", failing_hosts.len()))) }
                 }
             }
         }
@@ -150,9 +163,9 @@ fn upstreams(upstreams: &Upstreams) -> Markup {
 
 fn doing(upstream: &Upstream) -> Markup {
     match (upstream.open_for, upstream.throttled_for) {
-        (Some(open_for), _) => mark(Tone::Bad, &format!("circuit open for {}", in_words(open_for))),
+        (Some(open_for), _) => mark(Tone::Bad, &format!("open for {}", in_words(open_for))),
         (None, Some(left)) => mark(Tone::Wary, &format!("wants us to wait {}", in_words(left))),
-        (None, None) => mark(Tone::Good, "circuit closed"),
+        (None, None) => mark(Tone::Good, "closed"),
     }
 }
 
@@ -201,7 +214,7 @@ fn tenants(status: &Status, work: &Work, parameters: &Parameters) -> Markup {
                     ul.tenants { @for tenant in &page.tenants { (row(tenant, status, work)) } }
                     div.ways {
                         @if !parameters.is_whole() { a.button.plain href="/#tenants" { "From the beginning" } }
-                        @if let Some(next) = page.next { a.button href=(further(&typed, next)) { "Next " (PAGE) } }
+                        @if let Some(next) = page.next { a.button href=(further(typed, next)) { "Next " (PAGE) } }
                     }
                 },
             }
@@ -220,23 +233,23 @@ fn row(tenant: &TenantOverview, status: &Status, work: &Work) -> Markup {
                 @match (&tenant.failure, &tenant.ticket) {
                     (Some(failure), ticket) if !failure.is_over => {
                         (told(failure, status))
-                        @if let Some(ticket) = ticket { "; its ticket expires " (when(ticket.expire_time, now)) }
+                        @if let Some(ticket) = ticket { " · ticket expires " (when(ticket.expire_time, now)) }
                     },
                     (_, Some(ticket)) => {
-                        "Ticket of " (when(ticket.issue_time, now))
+                        "Ticket " (in_words(now.duration_since(ticket.issue_time).unsigned_abs())) " old"
                         @match ticket.next_renewal {
-                            Some(renewal) if renewal > now => { ", renewal " (when(renewal, now)) },
-                            Some(_) => ", renewal under way",
-                            None => { ", lapses " (when(ticket.expire_time, now)) },
+                            Some(renewal) if renewal > now => { " · renewal " (when(renewal, now)) },
+                            Some(_) => " · renewal under way",
+                            None => { " · lapses " (when(ticket.expire_time, now)) },
                         }
                     },
                     (_, None) => @match tenant.shared.as_ref().and_then(|shared| shared.expire_time) {
-                        Some(expire_time) if expire_time > now => { "Ticket in the database, expires " (when(expire_time, now)) },
-                        _ => "No ticket, as nobody asked for one lately",
+                        Some(expire_time) if expire_time > now => { "Ticket in the database · expires " (when(expire_time, now)) },
+                        _ => "No ticket in memory",
                     },
                 }
                 @if let Some(holder) = tenant.shared.as_ref().and_then(|shared| shared.lease_holder.as_deref()) {
-                    "; lease held by " (replica(holder, work.process_name.as_deref()))
+                    " · lease held by " (replica(holder, work.process_name.as_deref()))
                 }
             }
         } }

@@ -3,7 +3,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::page::{Page, Tone, mark};
-use super::spans::{exact, when};
+use super::spans::{shown, when};
 use super::status::{Status, Tenant};
 use super::status_page::{in_a_word, replica, told};
 use crate::credentials::{TenantOverview, TicketOverview};
@@ -39,8 +39,10 @@ pub(super) fn page(
     };
     let content = html! {
         (content)
-        p.soft { "As of " time { (exact(status.now)) } ", as this replica knows it." }
-        div.ways { a.button.plain href="/#tenants" { "All tenants" } }
+        footer {
+            p.soft { "As of " (shown(status.now)) ", as this replica knows it." }
+            div.ways { a.button.plain href="/#tenants" { "All tenants" } }
+        }
     };
     Page { status: code, title, origin: status.origin(), tone, content }
 }
@@ -49,13 +51,17 @@ fn found(status: &Status, tenant: &TenantOverview, process_name: Option<&str>) -
     let (tone, word) = in_a_word(tenant);
     let now = status.now;
     html! {
-        p { (mark(tone, word)) }
+        p {
+            (mark(tone, word))
+            @if let Some(failure) = tenant.failure.as_ref().filter(|failure| !failure.is_over) { " " (told(failure, status)) }
+        }
         div.pair {
             section { h2 { "Ticket" } (ticket(tenant.ticket.as_ref(), now)) }
+            section { h2 { "Tenant" } (about(tenant, now)) }
             section {
                 h2 { "Last failure" }
                 @match &tenant.failure {
-                    None => p.soft { "None in the last day, since this replica started." },
+                    None => p.soft { "None in the last day, as far as this replica knows." },
                     Some(failure) => {
                         p { (told(failure, status)) }
                         p.soft {
@@ -65,7 +71,6 @@ fn found(status: &Status, tenant: &TenantOverview, process_name: Option<&str>) -
                     },
                 }
             }
-            section { h2 { "Tenant" } (about(tenant, now)) }
             @if let Some(shared) = &tenant.shared {
                 section {
                     h2 { "Among replicas" }

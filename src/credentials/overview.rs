@@ -85,6 +85,17 @@ pub struct LastFailure {
     pub is_over: bool,
 }
 
+/// A tenant whose last load failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailingTenant {
+    /// Its name.
+    pub context_identifier: ContextIdentifier,
+    /// What it failed with.
+    pub failure: LastFailure,
+    /// Until when it is served nevertheless, with the ticket that is in memory.
+    pub expire_time: Option<Timestamp>,
+}
+
 /// Which tenants are wanted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selection {
@@ -180,8 +191,14 @@ impl Overviews {
     }
 
     /// The tenants whose last load failed, the latest first: up to `limit` of them, and the number of all.
-    pub fn failing(&self, limit: usize) -> (Vec<(ContextIdentifier, LastFailure)>, usize) {
-        self.tickets.failing(limit)
+    pub fn failing(&self, limit: usize) -> (Vec<FailingTenant>, usize) {
+        let (latest, total) = self.tickets.failing(limit);
+        let failing = latest.into_iter().map(|(context_identifier, failure)| FailingTenant {
+            context_identifier,
+            failure,
+            expire_time: self.tickets.overview(context_identifier).map(|ticket| ticket.expire_time),
+        });
+        (failing.collect(), total)
     }
 
     /// What the cache has done since the start.

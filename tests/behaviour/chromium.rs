@@ -44,6 +44,7 @@ for (const control of document.querySelectorAll('button, a')) {
   check(width >= 44 && height >= 44, `${control.textContent} is ${width} by ${height}`);
   control.focus();
   check(document.activeElement === control, `${control.textContent} takes no focus`);
+  control.blur();
 }
 return wrong;
 ";
@@ -138,6 +139,7 @@ impl Browser {
             let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": colours }] });
             self.emulate("Emulation.setEmulatedMedia", features).await;
             let picture = pictures.join(format!("{name}-{look}.png"));
+            self.execute("scrollTo(0, 0)").await;
             self.driver.screenshot(&picture).await.unwrap();
             assert_eq!(self.execute(ACCESSIBILITY).await, json!([]), "{}", picture.display());
         }

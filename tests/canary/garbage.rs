@@ -13,7 +13,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const NO_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const GET_SYSTEM_TICKET: &str = "/superoffice.ticket.v1.TicketService/GetSystemTicket";
 
-/// Bytes of every kind to both ports.
+/// Bytes of every kind to the ports.
 pub(crate) async fn to_the_ports(rig: &Rig, process: &Process) {
     for (_, secret) in rig.secrets() {
         let secret = secret.as_bytes();
@@ -29,7 +29,7 @@ pub(crate) async fn to_the_ports(rig: &Rig, process: &Process) {
             [PREFACE, NO_SETTINGS, headers.as_slice()].concat(),
             PREFACE[..10].iter().chain(secret).copied().collect(),
         ] {
-            for address in [&process.grpc, &process.health] {
+            for address in [&process.grpc, &process.health].into_iter().chain(&process.admin) {
                 let mut socket = TcpStream::connect(address).await.unwrap();
                 socket.write_all(&garbage).await.unwrap();
                 socket.shutdown().await.unwrap();

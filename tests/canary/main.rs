@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the figures are printed")]
 
+mod admin_port;
 #[path = "../support/api_server.rs"]
 mod api_server;
 mod callers_tokens;
@@ -71,11 +72,13 @@ async fn run(variant: Variant) {
         calls::with_secrets_in_wrong_fields(&rig, &process).await;
         garbage::to_the_ports(&rig, &process).await;
         garbage::in_calls(&rig, &process).await;
+        admin_port::with_secrets_in_wrong_places(&rig, &process).await;
     };
     tokio::join!(misuse, trouble::of_a_renewal(&rig, &process));
     trouble::of_exchanges(&rig, &process).await;
     trouble::of_other_endpoints(&rig, &process).await;
     trouble::of_everybody(&rig, &process).await;
+    admin_port::looked_at(&rig, &process).await;
     // The write-ahead log while it is open, the database itself once it is closed.
     rig.note_database();
     process.stop(&rig.channels).await;

@@ -61,8 +61,8 @@ pub(crate) struct Process {
     pub(crate) grpc: String,
     /// Where kubelets ask.
     pub(crate) health: String,
-    /// Where Prometheus does.
-    admin: String,
+    /// Where operators ask, if they may.
+    pub(crate) admin: Option<String>,
 }
 
 /// What the process wrote so far. Clones share it.
@@ -146,7 +146,8 @@ impl Rig {
             let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
             format!("127.0.0.1:{}", &rest[..end])
         });
-        let (grpc, health, admin) = (addresses.next().unwrap(), addresses.next().unwrap(), addresses.next().unwrap());
+        let (grpc, health) = (addresses.next().unwrap(), addresses.next().unwrap());
+        let admin = addresses.next();
         let process = Process { child, log, stdout, readers, grpc, health, admin };
         let proc = Path::new("/proc").join(process.child.id().unwrap().to_string());
         for name in ["cmdline", "environ"] {
@@ -294,10 +295,10 @@ health_address = "127.0.0.1:0"
 reflection = true
 drain_delay = "0s"
 drain_timeout = "2s"
-[authorization]
-policy_file = "./policy.yaml"
 [admin]
 address = "127.0.0.1:0"
+[authorization]
+policy_file = "./policy.yaml"
 [telemetry]
 otlp_endpoint = "{endpoint}"
 "#,
@@ -329,8 +330,10 @@ impl Process {
 
     /// Drains it and hands everything it wrote over.
     pub(crate) async fn stop(mut self, channels: &Channels) {
-        for accept in ["text/plain", "application/openmetrics-text"] {
-            channels.note("scraped metrics", within(scrape(&self.admin, accept)).await);
+        for admin in &self.admin {
+            for accept in ["text/plain", "application/openmetrics-text"] {
+                channels.note("scraped metrics", within(scrape(admin, accept)).await);
+            }
         }
         let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
