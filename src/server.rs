@@ -280,13 +280,11 @@ impl Server {
             reload::audit_key(&audit),
             telemetry.log_filter_file.map(reload::log_filter),
         ];
-        let following = reload::follow(followed.into_iter().flatten().collect(), Arc::clone(&clock));
-        tasks.spawn("watch over changed files", following);
+        let followed = followed.into_iter().flatten().collect();
+        tasks.spawn("watch over changed files", reload::follow(followed, Arc::clone(&clock)));
         let permits = Permits::new(policy.clone());
-        let mut routes = use_cases.routes(&store, &superoffice, &permits, &process).add_service(health.for_callers());
-        if settings.reflection {
-            routes = with_reflection(routes)?;
-        }
+        let routes = use_cases.routes(&store, &superoffice, &permits, &process).add_service(health.for_callers());
+        let routes = if settings.reflection { with_reflection(routes)? } else { routes };
         let phases = stop.phases();
         let open = TaskTracker::new();
         let lifetime = lifetime(settings.max_connection_age, phases.clone());
