@@ -285,8 +285,7 @@ impl Server {
         let permits = Permits::new(policy.clone());
         let routes = use_cases.routes(&store, &superoffice, &permits, &process).add_service(health.for_callers());
         let routes = if settings.reflection { with_reflection(routes)? } else { routes };
-        let phases = stop.phases();
-        let open = TaskTracker::new();
+        let (phases, open) = (stop.phases(), TaskTracker::new());
         let lifetime = lifetime(settings.max_connection_age, phases.clone());
         let known = callers(identity, &settings, &process, &mut tasks)?;
         let paced = layers::paced(answers(routes), policy, Arc::clone(&clock));
