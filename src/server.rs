@@ -281,15 +281,12 @@ impl Server {
             reload::audit_key(&audit),
             telemetry.log_filter_file.map(reload::log_filter),
         ];
-        let following = reload::follow(followed.into_iter().flatten().collect(), Arc::clone(&clock));
-        tasks.spawn("watch over changed files", following);
+        let followed = followed.into_iter().flatten().collect();
+        tasks.spawn("watch over changed files", reload::follow(followed, Arc::clone(&clock)));
         let permits = Permits::new(policy.clone());
-        let mut routes = use_cases.routes(&store, &superoffice, &permits, &process).add_service(health.for_callers());
-        if settings.reflection {
-            routes = with_reflection(routes)?;
-        }
-        let phases = stop.phases();
-        let open = TaskTracker::new();
+        let routes = use_cases.routes(&store, &superoffice, &permits, &process).add_service(health.for_callers());
+        let routes = if settings.reflection { with_reflection(routes)? } else { routes };
+        let (phases, open) = (stop.phases(), TaskTracker::new());
         let lifetime = lifetime(settings.max_connection_age, phases.clone());
         let known = callers(identity, &settings, &process, &mut tasks)?;
         let paced = layers::paced(answers(routes), policy, Arc::clone(&clock));

@@ -49,9 +49,8 @@ impl Label {
     fn show(&self, value: &'static str, shown: &mut Vec<(&'static str, String)>) {
         let mut put = |name| shown.push((name, value.to_owned()));
         match self.shows {
-            Shows::Itself => put(self.name),
             Shows::ItselfUnlessEmpty if value.is_empty() => {}
-            Shows::ItselfUnlessEmpty => put(self.name),
+            Shows::Itself | Shows::ItselfUnlessEmpty => put(self.name),
             Shows::GrpcStatus => {
                 put(self.name);
                 if SERVER_ERRORS.contains(&value) {

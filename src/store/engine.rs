@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::intake::IntakeRecords;
 use super::sealed::Sealed;
@@ -166,18 +167,26 @@ pub(super) fn log_bad_ticket(tenant: ContextIdentifier, problem: &str) {
     tracing::warn!(%tenant, problem, "a shared ticket cannot be used: it is not");
 }
 
-/// Measures an operation of the database, by the machine's time as its limit is.
-pub(super) async fn measured<T>(
+/// An operation of the database, measured by the machine's time as its limit is.
+pub(super) struct Operation {
     system: &'static str,
-    operation: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let began = tokio::time::Instant::now();
-    let outcome = operation.await;
-    let error = match &outcome {
-        Ok(_) => "",
-        Err(StoreError::TimedOut { .. }) => "timeout",
-        Err(_) => metrics::OTHER,
-    };
-    metrics::DB_CLIENT_OPERATION_DURATION.record(began.elapsed(), &[system, error], None);
-    outcome
+    began: Instant,
+}
+
+impl Operation {
+    /// It begins.
+    pub(super) fn begin(system: &'static str) -> Self {
+        Self { system, began: Instant::now() }
+    }
+
+    /// It has come to this.
+    pub(super) fn end<T>(self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        let error = match &outcome {
+            Ok(_) => "",
+            Err(StoreError::TimedOut { .. }) => "timeout",
+            Err(_) => metrics::OTHER,
+        };
+        metrics::DB_CLIENT_OPERATION_DURATION.record(self.began.elapsed(), &[self.system, error], None);
+        outcome
+    }
 }

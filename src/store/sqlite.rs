@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
-use super::engine::{Engine, measured};
+use super::engine::{Engine, Operation};
 use super::sealer::Sealer;
 use super::{SharedTickets, StoreError};
 use failure::Failure;
@@ -151,13 +151,11 @@ async fn bounded<T>(
     limit: Duration,
     operation: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, StoreError> {
-    let bounded = async {
-        match tokio::time::timeout(limit, operation).await {
-            Ok(outcome) => outcome.map_err(|failure| failure.at(path)),
-            Err(_) => Err(StoreError::TimedOut { path: path.to_owned() }),
-        }
-    };
-    measured("sqlite", bounded).await
+    let measured = Operation::begin("sqlite");
+    measured.end(match tokio::time::timeout(limit, operation).await {
+        Ok(outcome) => outcome.map_err(|failure| failure.at(path)),
+        Err(_) => Err(StoreError::TimedOut { path: path.to_owned() }),
+    })
 }
 
 #[cfg(test)]
