@@ -324,6 +324,7 @@ GROUPS = [
         ("each Secret has its own keys", lambda r: sources(r), {
             "partner": {"secret": "client-secret"}, "partner-keys": {"private-key.xml": "signing-key-0"}, "sealing": {"sealing-key": "sealing-key-0"},
             "postgres-app": {"password": "database-password", "ca.crt": "database-ca.pem"}, "audit": {"hmac": "audit-key"}}),
+        ("Secrets are always in the same order", lambda r: list(sources(r)), ["audit", "partner", "partner-keys", "postgres-app", "sealing"]),
         ("the certificate's keys are told", lambda r: r.volumes["tls"]["secret"]["items"], [{"key": "cert.pem", "path": "tls.crt"}, {"key": "key.pem", "path": "tls.key"}]),
         ("the audit's key is a file", lambda r: toml(r)["audit"]["hmac_key_file"], "/etc/ticketd/secrets/audit-key"),
         ("revocation lists are told", lambda r: toml(r)["tls"]["crl_files"], ["/etc/ticketd/bundles/corp.example.crl"]),

@@ -127,11 +127,9 @@ def reach(pod: Pod, material: Material) -> None:
             raise RuntimeError(f"nobody listens on the container's port {port}")
     names = {port["name"]: port["containerPort"] for port in pod.container["ports"]}
     if "metrics" in names:
-        for path in ("livez", "readyz"):
-            # A busy machine is given time.
-            with urllib.request.urlopen(f"http://127.0.0.1:{names['metrics']}/{path}", timeout=30) as answer:
-                if answer.status != 200:
-                    raise RuntimeError(f"/{path} answers {answer.status}")
+        for path in ("/livez", "/readyz", *monitored(pod.rendering)):
+            # A busy machine is given time. What is no success is an error.
+            urllib.request.urlopen(f"http://127.0.0.1:{names['metrics']}{path}", timeout=30).close()
     if "http" in names:
         with contextlib.suppress(urllib.error.HTTPError):
             urllib.request.urlopen(f"http://127.0.0.1:{names['http']}/", timeout=30).close()
@@ -143,6 +141,13 @@ def reach(pod: Pod, material: Material) -> None:
             with context.wrap_socket(connection, server_hostname="localhost") as secured:
                 if secured.selected_alpn_protocol() != "h2":
                     raise RuntimeError("the callers' port does not speak HTTP/2")
+
+
+def monitored(rendering: Rendering) -> list[str]:
+    """The paths that Prometheus is told to read at the port `metrics`."""
+    endpoints = [one["spec"].get("endpoints", []) + one["spec"].get("podMetricsEndpoints", []) for one in rendering.manifests
+                 if one["kind"] in {"ServiceMonitor", "PodMonitor"}]
+    return [endpoint["path"] for some in endpoints for endpoint in some if endpoint["port"] == "metrics"]
 
 
 def run_tests(machine: Machine, pod: Pod, material: Material) -> int:
