@@ -1,6 +1,7 @@
 """What the chart makes of values: a table. Each group renders one set of values; each assertion has a name, what to look
 at, and what has to be there."""
 
+import json
 import re
 import tomllib
 
@@ -293,6 +294,10 @@ GROUPS = [
         ("and by no other", lambda r: spec("ServiceMonitor")(r)["selector"]["matchLabels"].items() <= r.one("Service", "release-ticketd-clusterip")["metadata"]["labels"].items(), False),
         ("Prometheus finds it by its labels", lambda r: r.one("ServiceMonitor")["metadata"]["labels"]["release"], "prometheus"),
         ("series can lose labels", lambda r: spec("ServiceMonitor")(r)["endpoints"][0]["metricRelabelings"], [{"action": "labeldrop", "regex": "pod"}]),
+        ("every alert points at its page", lambda r: {rule["annotations"]["runbook_url"] == f"https://runbooks.example.com/ticketd/{rule['alert']}.md" for group in spec("PrometheusRule")(r)["groups"] for rule in group["rules"]}, {True}),
+        ("Prometheus finds the rules by their labels", lambda r: r.one("PrometheusRule")["metadata"]["labels"]["release"], "prometheus"),
+        ("Grafana finds the dashboard", lambda r: r.one("ConfigMap", "release-ticketd-dashboard")["metadata"]["labels"]["grafana_dashboard"], "1"),
+        ("which is a dashboard", lambda r: json.loads(r.one("ConfigMap", "release-ticketd-dashboard")["data"]["ticketd.json"])["title"], "ticketd"),
     ]),
     ("development", {}, {}, [
         ("inline secrets become a Secret", lambda r: sorted(r.one("Secret")["stringData"]), ["client-secret", "private-key.xml", "sealing-key"]),

@@ -14,7 +14,8 @@ import yaml
 CHART = pathlib.Path("helm/ticketd")
 VALUE_SETS = sorted((CHART / "ci").glob("*.yaml"))
 # What a cluster has in whose objects the chart takes part.
-OPERATORS = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos.com/v1/ServiceMonitor")
+OPERATORS = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos.com/v1/ServiceMonitor",
+             "monitoring.coreos.com/v1/PrometheusRule")
 
 
 class Refused(Exception):

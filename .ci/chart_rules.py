@@ -24,6 +24,7 @@ CHARTS_OWN = {
     "admin": {"address"},
     "audit": {"output", "path", "fsync", "hmac_key_file"},
     "authorization": {"policy_file"},
+    "telemetry": {"log_filter_file"},
 }
 SELECTOR = {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
 # Objects of Kubernetes' own, which the API server checks; a parent chart's values; and secrets, by the operator's names.

@@ -65,6 +65,21 @@ install_databases() {
   } || give_up "PostgreSQL and PgBouncer cannot be installed (Debian: apt-get install postgresql pgbouncer)"
 }
 
+# promtool, which reads what Prometheus would: metrics, alerts and their tests.
+install_promtool() {
+  if command -v promtool >/dev/null; then
+    return
+  fi
+  local as_root=()
+  if ((EUID != 0)); then
+    as_root=(sudo -n)
+  fi
+  {
+    "${as_root[@]}" apt-get update --quiet=2 &&
+      DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install --quiet=2 --yes --no-install-recommends prometheus
+  } || give_up "promtool cannot be installed (Debian: apt-get install prometheus)"
+}
+
 # The browser of the tests. Where it cannot be installed, the tests that need it fail, since CI is set.
 install_chromium() {
   if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then

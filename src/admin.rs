@@ -4,6 +4,7 @@
 //! changes anything.
 
 mod layers;
+mod metrics;
 mod page;
 mod parameters;
 mod probes;
@@ -81,6 +82,7 @@ pub struct Certificate {
 pub fn router(admin: Admin, clock: Arc<dyn Clock>) -> Router {
     let routes =
         Router::new().merge(probes::routes(admin.readiness.clone())).merge(status::routes(admin, Arc::clone(&clock)));
+    let routes = routes.merge(metrics::routes());
     layers::around(routes, clock)
 }
 

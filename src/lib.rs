@@ -8,7 +8,7 @@
 //!                      ├─ admin ─┘                                          └─ random
 //!                      └─ config (Settings)
 //!              authorization (identifiers, clock), audit, identity (crypto and below), log_pace (clock),
-//!              telemetry, regular_file (nothing of ours)
+//!              telemetry, trace_context (metrics), metrics, regular_file (nothing of ours)
 //! ```
 //!
 //! A call's way: `server` accepts the connection, `grpc` learns from `identity` who calls and parses the request,
@@ -28,9 +28,11 @@ pub mod http;
 pub mod identifiers;
 pub mod identity;
 pub mod log_pace;
+pub mod metrics;
 pub mod random;
 pub mod regular_file;
 pub mod server;
 pub mod store;
 pub mod superoffice;
 pub mod telemetry;
+pub mod trace_context;

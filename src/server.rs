@@ -11,6 +11,7 @@ mod health;
 mod http1;
 mod lifetime;
 mod listener;
+mod measured;
 mod observers;
 mod opening;
 mod pages;
@@ -216,7 +217,7 @@ impl Server {
             http,
             admin,
             audit,
-            telemetry: _,
+            telemetry,
             source,
         } = config;
         let Process { clock, random } = process.clone();
@@ -265,8 +266,11 @@ impl Server {
         let application = ApplicationInUse::new(&superoffice, signing_keys);
         let superoffice = SuperOffice::new(superoffice, Arc::clone(&clock), Arc::clone(&random))?;
         let superoffice = Arc::new(superoffice.with_room_for(tickets.capacity));
+        measured::watch(&superoffice, &*clock);
         let use_cases = UseCases::new(&tickets, &superoffice, &store, &application, &audit, &process)?;
         use_cases.spawn(&mut tasks, &store);
+        let counting = measured::count_sealed_records(store.counting(), Arc::clone(&clock));
+        tasks.spawn("count of sealed secrets", counting);
         overviews.get_or_init(|| use_cases.overviews(&store, &superoffice));
 
         let authorization::Settings { policy_file, policy } = authorization;
@@ -276,6 +280,7 @@ impl Server {
             entrances.follow(&settings, &clock),
             policy_file.map(|file| reload::policy(policy.clone(), file)),
             reload::audit_key(&audit),
+            telemetry.log_filter_file.map(reload::log_filter),
         ];
         let following = reload::follow(followed.into_iter().flatten().collect(), Arc::clone(&clock));
         tasks.spawn("watch over changed files", following);

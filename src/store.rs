@@ -31,6 +31,7 @@ mod sign_ins;
 mod sqlite;
 mod system_user_token;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -294,6 +295,15 @@ impl Store {
     /// How many secrets other keys than the primary one sealed.
     pub async fn count_to_reseal(&self) -> Result<u64, StoreError> {
         reseal::count_to_reseal(&*self.engine, &self.sealer).await
+    }
+
+    /// Counts how many secrets each sealing key sealed, by the keys' names. It reads whole tables.
+    pub fn counting(&self) -> impl Fn() -> BoxFuture<'static, Result<BTreeMap<String, u64>, StoreError>> + Send + use<> {
+        let engine = Arc::clone(&self.engine);
+        move || {
+            let engine = Arc::clone(&engine);
+            async move { reseal::count_by_key(&*engine).await }.boxed()
+        }
     }
 
     /// Seals every secret with the primary key that another one sealed, and tells what became of each. What is done is

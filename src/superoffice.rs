@@ -42,6 +42,7 @@ use crate::identifiers::{
     Ticket, UnverifiedJwt,
 };
 use crate::random::Random;
+use crate::{metrics, trace_context};
 
 pub use authorize_error_code::AuthorizeErrorCode;
 pub use client_authentication::{ClientAuthentication, UnknownClientAuthentication};
@@ -127,13 +128,25 @@ impl SuperOffice {
         context_identifier: ContextIdentifier,
         signed: &SignedSystemToken,
     ) -> Result<UnverifiedJwt, ExchangeError> {
-        exchange::exchange(&self.http, &self.settings, context_identifier, signed).await
+        let clock = self.http.transport().clock();
+        let began = clock.elapsed();
+        let outcome = exchange::exchange(&self.http, &self.settings, context_identifier, signed).await;
+        let took = clock.elapsed().saturating_sub(began);
+        let result = if outcome.is_ok() { "ok" } else { "failed" };
+        metrics::UPSTREAM_EXCHANGE_DURATION.record(took, &[result], trace_context::current());
+        metrics::UPSTREAM_EXCHANGES.count(&[outcome.as_ref().map_or_else(ExchangeError::kind, |_| "ok")]);
+        outcome
     }
 
     /// The keys that may have signed a JWT with this header. An unknown key is looked for at SuperOffice, at most once
     /// a minute whatever headers come; a known one never waits for the network.
     pub async fn verification_keys(&self, header: &JwtHeader) -> VerificationKeys {
         self.signing_keys.get(header).await
+    }
+
+    /// Tells metrics how many of the tenants asked for lately are in which state.
+    pub fn tell_tenant_states(&self) {
+        self.tenant_states.tell();
     }
 
     /// Remembers the states of so many tenants, if that is more than it does by itself.

@@ -1,5 +1,8 @@
-//! Logs to stderr, traces and metrics to a collector. This module imports nothing of ours.
+//! Logs to stderr, traces, metrics and logs to a collector, and metrics as Prometheus reads them. This module imports
+//! nothing of ours but what is measured.
 
+mod exposition;
+mod log_export;
 mod log_filter;
 mod metric_export;
 mod one_line;
@@ -7,36 +10,45 @@ mod panics;
 mod trace_export;
 
 use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-pub use log_filter::{LogFilter, LogFilterError};
+pub use exposition::Exposition;
+pub use log_filter::{LogFilter, LogFilterError, LogFilterFileError};
 pub use one_line::one_line;
-use opentelemetry::global;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use thiserror::Error;
 use tracing::{Subscriber, warn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::Filter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{Layer, Registry, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 use url::Url;
 
+use self::metric_export::MetricExport;
 use self::one_line::OneLineWriter;
+use crate::trace_context;
 
-/// How long the last traces and metrics may hold up the end of the process.
+/// How long the last traces, metrics and logs may hold up the end of the process.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// What is logged, traced and measured, how, and where to.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// What is logged.
+    /// What is logged, at first: what the file says, if there is one.
     pub log_filter: LogFilter,
+    /// A file with a log filter that is followed.
+    pub log_filter_file: Option<PathBuf>,
     /// How it is written.
     pub log_format: LogFormat,
-    /// Where traces and metrics go, as OTLP over gRPC. None are made when it is absent.
+    /// Where traces, metrics and logs go, as OTLP over gRPC. No traces are made when it is absent.
     pub otlp_endpoint: Option<Url>,
+    /// Whether requests to SuperOffice name the trace that they are for.
+    pub trace_superoffice: bool,
 }
 
 /// How a log event is written: always one line.
@@ -71,12 +83,20 @@ impl FromStr for LogFormat {
 #[non_exhaustive]
 pub enum InitError {
     /// The exporter does not take the endpoint.
-    #[error("traces and metrics cannot be sent to the OTLP endpoint {endpoint}")]
+    #[error("traces and logs cannot be sent to the OTLP endpoint {endpoint}")]
     Exporter {
         /// Where to.
         endpoint: Url,
         /// What the exporter says.
         source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// Metrics cannot be sent there.
+    #[error("metrics cannot be sent to the OTLP endpoint {endpoint}")]
+    Endpoint {
+        /// Where to.
+        endpoint: Url,
+        /// What the client says.
+        source: tonic::transport::Error,
     },
     /// Something else in this process logs already.
     #[error("logging is set up already: it can be done once in a process")]
@@ -86,29 +106,49 @@ pub enum InitError {
 /// Sets up logging, of panics too, and tracing and metrics when they are wanted, for the whole process. Call it within
 /// the runtime, since the exporters connect there, and before anything is built that measures.
 pub fn init(settings: &Settings) -> Result<Guard, InitError> {
-    let (subscriber, guard) = subscriber(settings, io::stderr)?;
+    let (subscriber, mut guard, filters) = subscriber(settings, io::stderr)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySetUp)?;
-    if let Some(metrics) = &guard.metrics {
-        global::set_meter_provider(metrics.clone());
-    }
+    // Nothing else was set up in this process: it is empty.
+    let (Ok(()) | Err(_)) = FILTERS.set(filters);
+    trace_context::tell_upstream(settings.trace_superoffice);
+    guard.metrics = settings.otlp_endpoint.as_ref().map(MetricExport::start).transpose()?;
     panics::log_panics();
     Ok(guard)
 }
 
+/// What is logged from now on.
+pub fn set_log_filter(filter: &LogFilter) {
+    for set in FILTERS.get().into_iter().flatten() {
+        set(filter);
+    }
+}
+
+type SetFilter = Box<dyn Fn(&LogFilter) + Send + Sync>;
+
+/// Where the process's filters are set anew.
+static FILTERS: OnceLock<Vec<SetFilter>> = OnceLock::new();
+
 /// Holds what is to be flushed at the end.
 #[derive(Debug)]
-#[must_use = "the last traces and metrics are lost unless it is shut down"]
+#[must_use = "the last traces, metrics and logs are lost unless it is shut down"]
 pub struct Guard {
     traces: Option<SdkTracerProvider>,
-    metrics: Option<SdkMeterProvider>,
+    logs: Option<SdkLoggerProvider>,
+    metrics: Option<MetricExport>,
 }
 
 impl Guard {
-    /// Sends the last traces and metrics, for at most three seconds.
+    /// Sends the last traces, metrics and logs, for at most three seconds.
     pub async fn shutdown(self) {
         let traces = self.traces.map(|provider| move || provider.shutdown_with_timeout(FLUSH_LIMIT));
-        let metrics = self.metrics.map(|provider| move || provider.shutdown_with_timeout(FLUSH_LIMIT));
-        tokio::join!(flush("traces", traces), flush("metrics", metrics));
+        let logs = self.logs.map(|provider| move || provider.shutdown_with_timeout(FLUSH_LIMIT));
+        let metrics = async {
+            let Some(metrics) = self.metrics else { return };
+            if tokio::time::timeout(FLUSH_LIMIT, metrics.shutdown()).await.is_err() {
+                warn!("the last metrics are lost: the collector does not answer");
+            }
+        };
+        tokio::join!(flush("traces", traces), flush("logs", logs), metrics);
     }
 }
 
@@ -125,25 +165,46 @@ async fn flush(what: &'static str, shutdown: Option<impl FnOnce() -> OTelSdkResu
     }
 }
 
-fn subscriber<W>(settings: &Settings, writer: W) -> Result<(impl Subscriber + use<W>, Guard), InitError>
+fn subscriber<W>(
+    settings: &Settings,
+    writer: W,
+) -> Result<(impl Subscriber + use<W>, Guard, Vec<SetFilter>), InitError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let traces = settings.otlp_endpoint.as_ref().map(trace_export::provider).transpose()?;
-    let metrics = settings.otlp_endpoint.as_ref().map(metric_export::provider).transpose()?;
+    let endpoint = settings.otlp_endpoint.as_ref();
+    let traces = endpoint.map(trace_export::provider).transpose()?;
+    let logs = endpoint.map(log_export::provider).transpose()?;
     let lines = fmt::layer()
         .with_writer(OneLineWriter::new(writer))
         .with_ansi(false)
         // It would report a closed stderr by printing to stderr, which panics.
         .log_internal_errors(false);
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.log_format {
-        LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(false).with_filter(settings.log_filter.filter()).boxed()
-        }
-        LogFormat::Text => lines.with_filter(settings.log_filter.filter()).boxed(),
+    let (filter, set) = reloadable(&settings.log_filter);
+    let lines: BoxedLayer = match settings.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_filter(filter).boxed(),
+        LogFormat::Text => lines.with_filter(filter).boxed(),
     };
-    let subscriber = Registry::default().with(lines).with(traces.as_ref().map(trace_export::layer));
-    Ok((subscriber, Guard { traces, metrics }))
+    let (mut layers, mut filters) = (vec![lines], vec![set]);
+    // Traces first: a record of a log is to name its span.
+    if let Some(traces) = &traces {
+        layers.push(trace_export::layer(traces).boxed());
+    }
+    if let Some(logs) = &logs {
+        let (filter, set) = reloadable(&settings.log_filter);
+        layers.push(log_export::layer(logs, filter).boxed());
+        filters.push(set);
+    }
+    Ok((Registry::default().with(layers), Guard { traces, logs, metrics: None }, filters))
+}
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// The filter, and how another takes its place.
+fn reloadable(filter: &LogFilter) -> (impl Filter<Registry> + Send + Sync + 'static, SetFilter) {
+    let (filter, handle) = reload::Layer::new(filter.filter::<Registry>());
+    // It fails only once the subscriber is gone.
+    (filter, Box::new(move |new| drop(handle.reload(new.filter()))))
 }
 
 #[cfg(test)]
@@ -156,14 +217,14 @@ mod tests {
     use super::*;
 
     fn settings(log_filter: &str, log_format: LogFormat) -> Settings {
-        Settings { log_filter: log_filter.parse().unwrap(), log_format, otlp_endpoint: None }
+        Settings { log_filter: log_filter.parse().unwrap(), log_format, ..Settings::default() }
     }
 
     /// What `log` writes.
     fn written(settings: &Settings, log: impl FnOnce()) -> String {
         let written = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&written);
-        let (subscriber, _guard) = subscriber(settings, move || Shared(Arc::clone(&writer))).unwrap();
+        let (subscriber, _guard, _filters) = subscriber(settings, move || Shared(Arc::clone(&writer))).unwrap();
         tracing::subscriber::with_default(subscriber, log);
         let bytes = written.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()

@@ -13,7 +13,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// Each module of `src/`, and what else it may import. Data flows down this list: a module never imports one that
 /// stands above it, except that `config` may name [`SETTINGS`]. `config` reads the signing keys, so that a key that does
 /// not parse is one more mistake of the configuration.
-const MODULES: [(&str, &str); 21] = [
+const MODULES: [(&str, &str); 23] = [
     ("main", "cli"),
     ("lib", ""),
     (
@@ -24,21 +24,27 @@ const MODULES: [(&str, &str); 21] = [
     (
         "server",
         "config telemetry grpc http admin identity credentials superoffice store audit crypto authorization log_pace \
-         identifiers clock random regular_file",
+         metrics identifiers clock random regular_file",
     ),
     ("config", "telemetry crypto authorization identifiers regular_file"),
-    ("telemetry", ""),
-    ("grpc", "identity credentials superoffice store audit crypto authorization log_pace identifiers clock random"),
+    (
+        "grpc",
+        "identity credentials superoffice store audit crypto authorization log_pace trace_context metrics identifiers \
+         clock random",
+    ),
     ("http", "credentials superoffice store audit crypto log_pace identifiers clock random"),
-    ("admin", "credentials superoffice store log_pace identifiers clock"),
-    ("credentials", "superoffice store audit crypto identifiers clock random"),
-    ("superoffice", "crypto identifiers clock random"),
-    ("store", "crypto identifiers clock random regular_file"),
+    ("admin", "telemetry credentials superoffice store log_pace identifiers clock"),
+    ("credentials", "superoffice store audit crypto metrics identifiers clock random"),
+    ("superoffice", "crypto trace_context metrics identifiers clock random"),
+    ("store", "crypto metrics identifiers clock random regular_file"),
     ("identity", "crypto log_pace identifiers clock random regular_file"),
-    ("audit", "crypto identifiers clock regular_file"),
+    ("audit", "crypto metrics identifiers clock regular_file"),
     ("crypto", "identifiers clock random"),
     ("authorization", "identifiers clock regular_file"),
     ("log_pace", "clock"),
+    ("telemetry", "trace_context metrics regular_file"),
+    ("trace_context", "metrics"),
+    ("metrics", ""),
     ("identifiers", ""),
     ("clock", ""),
     ("random", ""),
@@ -60,7 +66,7 @@ const SETTINGS: [&str; 10] = [
 ];
 
 /// Each dependency of Cargo.toml, and the modules it lives in.
-const CRATES: [(&str, &str); 59] = [
+const CRATES: [(&str, &str); 61] = [
     ("async_trait", "anywhere"),
     ("base64", "anywhere"),
     ("futures_util", "anywhere"),
@@ -85,7 +91,7 @@ const CRATES: [(&str, &str); 59] = [
     // gRPC: the generated traits, the server, and the command line's client.
     ("prost", "grpc server cli"),
     ("prost_types", "grpc server cli"),
-    ("tonic", "grpc server cli"),
+    ("tonic", "grpc server cli telemetry"),
     ("tonic_health", "grpc server cli"),
     ("tonic_prost", "grpc server cli"),
     ("tonic_reflection", "grpc server cli"),
@@ -94,7 +100,7 @@ const CRATES: [(&str, &str); 59] = [
     ("axum", "http admin server"),
     ("maud", "http admin"),
     // Connections.
-    ("http", "grpc server superoffice"),
+    ("http", "grpc server superoffice trace_context"),
     ("http_body_util", "grpc server superoffice"),
     ("hyper", "server"),
     ("hyper_util", "server cli"),
@@ -125,11 +131,13 @@ const CRATES: [(&str, &str); 59] = [
     ("secrecy", "identifiers crypto config server cli"),
     ("subtle", "identifiers crypto"),
     ("fastrand", "random"),
-    // Traces: `grpc` takes the caller's trace context, `telemetry` does the rest. Instruments live with their owner.
-    ("opentelemetry", "telemetry grpc superoffice audit"),
+    // Traces and logs. What is measured is not the SDK's; `telemetry` sends it in OTLP's messages.
+    ("opentelemetry", "telemetry trace_context grpc"),
+    ("opentelemetry_appender_tracing", "telemetry"),
     ("opentelemetry_otlp", "telemetry"),
+    ("opentelemetry_proto", "telemetry"),
     ("opentelemetry_sdk", "telemetry"),
-    ("tracing_opentelemetry", "telemetry grpc"),
+    ("tracing_opentelemetry", "telemetry trace_context"),
     ("tracing_subscriber", "telemetry"),
 ];
 

@@ -3,8 +3,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use opentelemetry::global;
-use opentelemetry::metrics::Counter;
 use tracing::{error, info};
 
 use super::event::Sum;
@@ -13,6 +11,7 @@ use super::receipt::{NotWritten, Receipt};
 use super::sink::{Opened, Sink};
 use super::sums::{Refused, Sums};
 use crate::clock::Clock;
+use crate::metrics;
 
 /// While nothing can be written it is tried so often.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -37,8 +36,6 @@ pub(super) struct Writer {
     at_once: AtomicBool,
     fsync: bool,
     clock: Arc<dyn Clock>,
-    events: Counter<u64>,
-    failures: Counter<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -64,12 +61,6 @@ struct Desk {
 
 impl Writer {
     pub(super) fn new(sink: Sink, fsync: bool, clock: Arc<dyn Clock>) -> Self {
-        let meter = global::meter(env!("CARGO_PKG_NAME"));
-        let events = meter.u64_counter("ticketd.audit_events").with_description("Audit events written").build();
-        let failures = meter
-            .u64_counter("ticketd.audit_failures")
-            .with_description("Answers that were withheld because their audit event could not be written")
-            .build();
         Self {
             state: Mutex::default(),
             work: Condvar::new(),
@@ -78,8 +69,6 @@ impl Writer {
             at_once: AtomicBool::new(false),
             fsync,
             clock,
-            events,
-            failures,
         }
     }
 
@@ -109,7 +98,7 @@ impl Writer {
 
     /// Notes that an answer was withheld. Without an entry there was no room for its event.
     pub(super) fn refused(&self, entry: Option<EntryId>, lines: Vec<u8>) -> Result<(), Full> {
-        self.failures.add(1, &[]);
+        metrics::AUDIT_FAILURES.count(&[]);
         let mut state = self.state();
         state.refused += 1;
         // An entry that is gone was written after all, and what is true has to follow it.
@@ -279,7 +268,7 @@ impl Writer {
             receipt.wake();
         }
         if entries > 0 {
-            self.events.add(entries, &[]);
+            metrics::AUDIT_EVENTS.add(entries, &[]);
         }
         if has_recovered {
             info!(refused, "audit events are written again");

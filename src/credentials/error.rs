@@ -113,6 +113,33 @@ pub enum TicketError {
     Internal(String),
 }
 
+impl TicketError {
+    /// A short name out of a fixed set, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotRegistered => "not_registered",
+            // No load ends with it.
+            Self::MinValidityTooLarge { .. } | Self::Internal(_) => "internal",
+            Self::Authorization(code) => code.kind(),
+            Self::Refused { .. } => "refused",
+            Self::SigningKeyRejected => "signing_key_rejected",
+            Self::ClockSkew { .. } => "clock_skew",
+            Self::TenantNotRunning(_) => "tenant_not_running",
+            Self::TenantMaintenance { .. } => "tenant_maintenance",
+            Self::Throttled { .. } => "throttled",
+            Self::Unavailable { .. } => "unavailable",
+            Self::CircuitOpen { .. } => "circuit_open",
+            Self::TokenInvalid(_) => "token_invalid",
+            Self::TenantMismatch(_) => "tenant_mismatch",
+            Self::CacheFull { .. } => "cache_full",
+            Self::StoreUnavailable { .. } => "store_unavailable",
+            Self::HeldElsewhere { .. } => "held_elsewhere",
+            Self::TenantUnusable(_) => "tenant_unusable",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
 /// Why there is no access token.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]

@@ -21,6 +21,7 @@ use crate::crypto::{
     Fingerprinter, JwtRejection, SystemUserClaims, SystemUserProfile, unverified_header, verify_system_user_jwt,
 };
 use crate::identifiers::{ContextIdentifier, UnverifiedJwt};
+use crate::metrics;
 use crate::random::Random;
 use crate::store::{SharedTickets, StoreError, Tenant, Tenants};
 use crate::superoffice::retry::{RetryBucket, Retryable, with_retries};
@@ -258,6 +259,7 @@ impl Exchange {
 
     /// A token for somebody else is told of by itself: its exchange may have been nobody's call.
     fn rejected(&self, tenant: ContextIdentifier, rejection: JwtRejection) -> TicketError {
+        metrics::JWT_REJECTED.count(&[rejection.reason()]);
         if !rejection.is_tenant_mismatch() {
             return TicketError::TokenInvalid(rejection);
         }

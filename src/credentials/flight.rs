@@ -55,6 +55,11 @@ where
         Self { live: Arc::new(Mutex::new(HashMap::new())), next: AtomicU64::new(0), most }
     }
 
+    /// How many loads are under way.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.live).len()
+    }
+
     /// Watches the key's flight and starts one when there is none.
     ///
     /// `landed` looks for the outcome of a flight that ended a moment ago: it runs when there is no live flight, while

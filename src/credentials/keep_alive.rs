@@ -7,6 +7,7 @@ use super::error::UpstreamTrouble;
 use super::standings::Standings;
 use super::{SystemTicket, TicketError};
 use crate::clock::{Clock, Moment};
+use crate::metrics;
 use crate::superoffice::{self, SuperOffice, UpstreamError};
 
 /// When to try again, if nobody says.
@@ -39,6 +40,17 @@ impl KeepAlive {
     /// Uses the ticket at its tenant's API, and once more where the tenant is by now if it has moved. An error says
     /// nothing about the ticket.
     pub(super) async fn use_once(&self, ticket: &SystemTicket) -> Result<Used, TicketError> {
+        let outcome = self.use_where_it_is(ticket).await;
+        metrics::KEEP_ALIVES.count(&[match &outcome {
+            Ok(Used::Taken(_)) => "taken",
+            Ok(Used::Refused) => "refused",
+            Ok(Used::Nowhere) => "nowhere",
+            Err(_) => "failed",
+        }]);
+        outcome
+    }
+
+    async fn use_where_it_is(&self, ticket: &SystemTicket) -> Result<Used, TicketError> {
         let tenant = ticket.context_identifier;
         for _ in 0..2 {
             let status = self.standings.usable(tenant).await?;

@@ -106,6 +106,11 @@ where
         self.free.invalidate(&key);
     }
 
+    /// About how many are remembered.
+    pub(super) fn len(&self) -> u64 {
+        self.costly.entry_count() + self.free.entry_count()
+    }
+
     pub(super) fn clear(&self) {
         self.costly.invalidate_all();
         self.free.invalidate_all();

@@ -8,6 +8,7 @@ use crate::audit::{Audit, Event};
 use crate::clock::Clock;
 use crate::crypto::{IdTokenClaims, IdTokenProfile, JwtRejection, unverified_header, verify_id_token};
 use crate::identifiers::{AuthorizationCode, ContextIdentifier, Nonce};
+use crate::metrics;
 use crate::store::{StoreError, Tenants, check_system_user_token};
 use crate::superoffice::{SuperOffice, TokenSet};
 
@@ -85,7 +86,10 @@ impl Registrar {
             warn!(seconds = skew.as_secs(), "SuperOffice's clock is not ours: its ID token is checked by its own");
             outcome = verify_id_token(id_token, &keys, &profile, now.saturating_add(skew).unwrap_or(now));
         }
-        outcome.map_err(|rejection| rejection.reason())
+        outcome.map_err(|rejection| {
+            metrics::JWT_REJECTED.count(&[rejection.reason()]);
+            rejection.reason()
+        })
     }
 
     /// Registers the tenant, or replaces its system user token, as the verified ID token has it. Answers the tenant as it
@@ -116,6 +120,7 @@ impl Registrar {
         if let (Some(pinned), Some(serial)) = (&tenant.serial, &claims.serial)
             && pinned != serial
         {
+            metrics::JWT_REJECTED.count(&[JwtRejection::SerialMismatch.reason()]);
             error!(tenant = %tenant_name, security = true, "an ID token is of another database than the tenant's");
             return Err(SignInError::TenantMismatch(JwtRejection::SerialMismatch.reason()));
         }

@@ -1,10 +1,11 @@
 mod load;
 mod lookup;
+mod measured;
 mod overview;
 mod warming;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -77,6 +78,8 @@ struct Inner {
     schedule: Schedule,
     warming: Warming,
     counters: Counters,
+    /// Calls and renewals that wait for a load.
+    waiters: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +102,7 @@ impl SystemTickets {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             cache: TicketCache::new(settings.capacity, settings.lifetime, Arc::clone(&random)),
             flights: Flights::new(MOST_FLIGHTS),
             lookups: Flights::new(MOST_FLIGHTS),
@@ -115,7 +118,10 @@ impl SystemTickets {
             exchange,
             clock,
             random,
-        }))
+            waiters: AtomicUsize::new(0),
+        });
+        measured::watch(&inner);
+        Self(inner)
     }
 
     /// The tenant's ticket, valid for `min_validity` at least: from memory, or by a renewal or an exchange that all
@@ -127,6 +133,7 @@ impl SystemTickets {
         let inner = &self.0;
         let longest = inner.settings.longest_min_validity();
         if min_validity > longest {
+            measured::NEGATIVE.note();
             return Err(TicketError::MinValidityTooLarge { longest });
         }
         let comfortable = min_validity.max(inner.settings.wait_before_expiry);
@@ -143,27 +150,34 @@ impl SystemTickets {
                 return inner.hit(&entry).await;
             }
             count(&inner.counters.refusals);
+            measured::NEGATIVE.note();
             return Err(warning.error.clone().with_retry_after(left));
         }
         if let Some(refusal) = inner.refusals.in_force(tenant, now.elapsed) {
             count(&inner.counters.refusals);
+            measured::NEGATIVE.note();
             return Err(refusal);
         }
         count(&inner.counters.misses);
         let enough = |entry: &Entry, now| entry.lives(now, comfortable);
-        let mut outcome = inner.fly(tenant, enough).await;
+        let (mut outcome, part) = inner.fly(tenant, enough).await;
         if let Ok(answer) = &outcome
             && answer.ticket.expire_time.duration_since(inner.clock.now()).unsigned_abs() < comfortable
         {
             // Another process's ticket came, and does not live long enough: the next flight prolongs it.
-            outcome = inner.fly(tenant, enough).await;
+            (outcome, _) = inner.fly(tenant, enough).await;
         }
-        let Err(error) = outcome else { return outcome };
+        let Err(error) = outcome else {
+            part.note();
+            return outcome;
+        };
         let now = inner.clock.moment();
-        match inner.cache.get(tenant).filter(|entry| entry.lives(now, min_validity)) {
+        let outcome = match inner.cache.get(tenant).filter(|entry| entry.lives(now, min_validity)) {
             Some(rest) => inner.serve(&rest).await,
             None => Err(error),
-        }
+        };
+        if outcome.is_ok() { measured::STALE_HIT } else { measured::ERROR }.note();
+        outcome
     }
 
     /// Drops the ticket that a tenant's API refused, in every process, if it is current and not brand-new.
@@ -307,7 +321,13 @@ impl Inner {
     /// What a call is answered for which a ticket is in memory.
     async fn hit(self: &Arc<Self>, entry: &Entry) -> Result<TicketAnswer, TicketError> {
         let outcome = self.serve(entry).await;
-        count(if outcome.is_ok() { &self.counters.hits } else { &self.counters.refusals });
+        let (counter, result) = match &outcome {
+            Ok(TicketAnswer { refresh_warning: None, .. }) => (&self.counters.hits, measured::HIT),
+            Ok(_) => (&self.counters.hits, measured::STALE_HIT),
+            Err(_) => (&self.counters.refusals, measured::NEGATIVE),
+        };
+        count(counter);
+        result.note();
         outcome
     }
 }

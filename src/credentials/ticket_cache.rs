@@ -140,6 +140,12 @@ impl TicketCache {
         lock(&self.residents).clear();
     }
 
+    /// What each ticket has left of its life that somebody asked for since its last renewal. The others lapse.
+    pub(super) fn remaining_in_use(&self, now: Moment) -> Vec<Duration> {
+        let in_use = self.tickets.iter().filter(|(_, entry)| entry.was_asked_for() && entry.lives(now, Duration::ZERO));
+        in_use.map(|(_, entry)| entry.remaining(now)).collect()
+    }
+
     /// How many tickets are in memory.
     pub(super) fn len(&self) -> usize {
         lock(&self.residents).len()
@@ -194,9 +200,14 @@ impl Entry {
 
     /// Whether SuperOffice must still take the ticket for `remaining` from `now` on, by either clock.
     pub(super) fn lives(&self, now: Moment, remaining: Duration) -> bool {
-        let left = Duration::try_from(self.ticket.expire_time.duration_since(now.wall)).unwrap_or_default();
-        let left = left.min(self.end.saturating_sub(now.elapsed));
+        let left = self.remaining(now);
         !left.is_zero() && left >= remaining
+    }
+
+    /// What is left of its life, by the clock that is ahead.
+    fn remaining(&self, now: Moment) -> Duration {
+        let left = Duration::try_from(self.ticket.expire_time.duration_since(now.wall)).unwrap_or_default();
+        left.min(self.end.saturating_sub(now.elapsed))
     }
 
     /// How long a failed renewal asks to wait before the next, and what it failed with.

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 use super::health::Health;
 use super::stop::Phases;
 use crate::clock::Clock;
+use crate::metrics;
 
 /// How long the steps of a drain take.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,7 @@ pub(super) async fn drain(
     health.draining().await;
     clock.sleep(steps.delay).await;
     phases.closing.cancel();
+    metrics::DRAIN_STATE.set(2.0, &[]);
     health.end_callers_watches().await;
     connections.close();
     tokio::select! {

@@ -40,6 +40,7 @@ impl Entrances {
         let tls = settings.tls.as_ref().map(|tls| Generation::read(tls, clock)).transpose()?;
         let tls = tls.map(|generation| {
             info!(certificate_expire_time = %generation.expire_time, "callers connect over TLS");
+            generation.tell();
             Tls::new(Arc::new(ArcSwap::from_pointee(generation)), Arc::clone(clock))
         });
         let tcp = match settings.address {

@@ -7,6 +7,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::admin::Readiness;
 use crate::grpc::proto::ticket_service_server::TicketServiceServer;
 use crate::grpc::{MAX_MESSAGE, TicketService};
+use crate::metrics;
 
 /// Says that the process runs, and nothing about what it depends on: a restart mends none of that.
 const LIVENESS: &str = "liveness";
@@ -70,6 +71,8 @@ impl Health {
     }
 
     async fn set_readiness(&self, readiness: Readiness) {
+        metrics::SERVING.set(f64::from(u8::from(readiness.is_ready())), &[]);
+        metrics::DRAIN_STATE.set(f64::from(u8::from(readiness == Readiness::Draining)), &[]);
         self.readiness.send_replace(readiness);
         let status = if readiness.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
         for reporter in [&self.callers, &self.kubelets] {

@@ -1,6 +1,7 @@
 mod application;
 mod audit_key;
 mod certificates;
+mod log_filter;
 mod mounts;
 mod policy;
 
@@ -16,9 +17,11 @@ use tracing::{error, info};
 pub(super) use self::application::ApplicationInUse;
 pub(super) use self::audit_key::audit_key;
 pub(super) use self::certificates::certificates;
+pub(super) use self::log_filter::log_filter;
 use self::mounts::Mounts;
 pub(super) use self::policy::policy;
 use crate::clock::Clock;
+use crate::metrics;
 use crate::regular_file;
 
 /// How often the files are read without being told that they changed: not every file system tells.
@@ -74,21 +77,27 @@ impl Subject {
 
     /// Reads the files, and has them take effect if they are not what is in use. What a file holds between two writes
     /// may pass for whole: only what is the same before and after is put to use.
-    fn look(&mut self) {
+    /// Answers whether they did.
+    fn look(&mut self) -> bool {
         for _ in 0..TRIES {
             let before = digests(&self.hasher, &self.files);
             if self.in_use == before && !self.depends_on_time {
                 self.failed = None;
-                return;
+                return false;
             }
             let outcome = (self.read)();
             if digests(&self.hasher, &self.files) == before {
                 return self.note(before, outcome);
             }
         }
+        false
     }
 
-    fn note(&mut self, digests: Vec<u64>, outcome: Result<Apply, Reason>) {
+    fn note(&mut self, digests: Vec<u64>, outcome: Result<Apply, Reason>) -> bool {
+        let is_ok = outcome.is_ok();
+        if !is_ok {
+            metrics::CONFIG_RELOAD_FAILURES.count(&[self.name]);
+        }
         match outcome {
             Ok(apply) => {
                 apply();
@@ -104,6 +113,12 @@ impl Subject {
             }
             Err(_) => {}
         }
+        is_ok
+    }
+
+    fn tell_success(&self, clock: &dyn Clock) {
+        let now = clock.now().as_duration().as_secs_f64();
+        metrics::CONFIG_RELOAD_SUCCESS.set(now, &[self.name]);
     }
 }
 
@@ -111,11 +126,18 @@ impl Subject {
 /// `ConfigMap` is swapped as a whole, which a watch on a file would see once and never again: the directories are watched.
 pub(super) async fn follow(mut subjects: Vec<Subject>, clock: Arc<dyn Clock>) {
     let mounts = Mounts::watch(subjects.iter().flat_map(|subject| &subject.files));
+    // The start has read them.
+    for subject in &subjects {
+        subject.tell_success(&*clock);
+    }
     loop {
+        let time = Arc::clone(&clock);
         // A mounted file that hangs must not hold the thread.
         let looked = tokio::task::spawn_blocking(move || {
             for subject in &mut subjects {
-                subject.look();
+                if subject.look() {
+                    subject.tell_success(&*time);
+                }
             }
             subjects
         });

@@ -13,6 +13,7 @@ use super::sealed::Sealed;
 use super::sealer::Sealer;
 use super::{Grants, PendingSignIns, SeenNotices, Settings, SharedTickets, StoreError, Tenant, postgres, sqlite};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
+use crate::metrics;
 
 const SQLITE: &str = "sqlite:";
 
@@ -163,4 +164,20 @@ pub(super) fn log_bad_record(key: &str, problem: &str) {
 /// A shared ticket that cannot be used counts as absent.
 pub(super) fn log_bad_ticket(tenant: ContextIdentifier, problem: &str) {
     tracing::warn!(%tenant, problem, "a shared ticket cannot be used: it is not");
+}
+
+/// Measures an operation of the database, by the machine's time as its limit is.
+pub(super) async fn measured<T>(
+    system: &'static str,
+    operation: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let began = tokio::time::Instant::now();
+    let outcome = operation.await;
+    let error = match &outcome {
+        Ok(_) => "",
+        Err(StoreError::TimedOut { .. }) => "timeout",
+        Err(_) => metrics::OTHER,
+    };
+    metrics::DB_CLIENT_OPERATION_DURATION.record(began.elapsed(), &[system, error], None);
+    outcome
 }

@@ -28,7 +28,7 @@ use sqlx::query::Query;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::engine::Engine;
+use super::engine::{Engine, measured};
 use super::sealer::Sealer;
 use super::{Settings, SharedTickets, StoreError};
 use crate::crypto::random_token;
@@ -94,10 +94,13 @@ impl Database {
     /// Runs one operation within its limit. The limit is one of the machine's time: it guards against a server or a network
     /// that hangs, which no test clock moves.
     async fn bounded<T>(&self, operation: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
-        match tokio::time::timeout(OPERATION_LIMIT, operation).await {
-            Ok(outcome) => outcome.map_err(|failure| failure.at(&self.place)),
-            Err(_) => Err(Failure::TimedOut.at(&self.place)),
-        }
+        let bounded = async {
+            match tokio::time::timeout(OPERATION_LIMIT, operation).await {
+                Ok(outcome) => outcome.map_err(|failure| failure.at(&self.place)),
+                Err(_) => Err(Failure::TimedOut.at(&self.place)),
+            }
+        };
+        measured("postgresql", bounded).await
     }
 
     /// A transaction that reads.

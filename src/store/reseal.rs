@@ -1,8 +1,14 @@
+use std::collections::BTreeMap;
+
 use super::StoreError;
 use super::engine::{SealedRecord, SealedRecords};
 use super::sealed::{Resealed, Sealed};
 use super::sealer::Sealer;
 use crate::crypto::{SealingKeyId, record_prefix, sealed_with};
+use crate::metrics;
+
+/// So many keys have names of their own in the count.
+const MAX_KEYS: usize = 32;
 
 /// The keys that sealed what is kept.
 pub(super) async fn keys_in_use(records: &dyn SealedRecords) -> Result<Vec<SealingKeyId>, StoreError> {
@@ -27,6 +33,24 @@ pub(super) async fn count_to_reseal(records: &dyn SealedRecords, sealer: &Sealer
         sum += records.count_others(column, primary.as_slice()).await?;
     }
     Ok(sum)
+}
+
+/// How many records each key sealed, by the keys' names. A broken database makes no more of them than [`MAX_KEYS`].
+pub(super) async fn count_by_key(records: &dyn SealedRecords) -> Result<BTreeMap<String, u64>, StoreError> {
+    let mut counts = BTreeMap::new();
+    for column in records.columns() {
+        let all = records.count_others(column, &[]).await?;
+        let mut last = Vec::new();
+        while let Some(next) = records.next_prefix(column, &last).await? {
+            let others = records.count_others(column, &next).await?;
+            let name = sealed_with(&next).map(|key| key.to_string());
+            let is_new = name.as_ref().is_some_and(|name| !counts.contains_key(name));
+            let name = name.filter(|_| !is_new || counts.len() < MAX_KEYS).unwrap_or_else(|| metrics::OTHER.to_owned());
+            *counts.entry(name).or_default() += all.saturating_sub(others);
+            last = next;
+        }
+    }
+    Ok(counts)
 }
 
 /// Seals up to `limit` of a column's records with the primary key that others sealed, past the first `skip` of them.

@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::StoreError;
 use crate::crypto::Fingerprint;
 use crate::identifiers::{ContextIdentifier, Ticket};
+use crate::metrics;
 
 /// How long a lease lasts that is not renewed: so long a tenant waits whose lease's holder is gone, and so long the
 /// database may be away without a holder losing it.
@@ -128,6 +129,7 @@ impl Lease {
         tenant: ContextIdentifier,
     ) -> Result<Option<Self>, StoreError> {
         let Some(fence) = tickets.claim(tenant).await? else { return Ok(None) };
+        metrics::LEASE_ACQUIRED.count(&[]);
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(keep(Arc::clone(tickets), tenant, fence)));
         let tickets = Arc::clone(tickets);
@@ -168,6 +170,9 @@ impl Lease {
     async fn try_to_publish(&mut self, ticket: &SharedTicket, now: Timestamp) -> Result<bool, StoreError> {
         let outcome = self.tickets.publish(ticket, self.fence, now).await;
         self.is_over = outcome.is_ok();
+        if matches!(outcome, Ok(false)) {
+            metrics::LEASE_FENCED.count(&[]);
+        }
         outcome
     }
 }
@@ -194,7 +199,10 @@ async fn keep(tickets: Arc<dyn SharedTickets>, tenant: ContextIdentifier, fence:
         wait(LEASE / 3).await;
         match tickets.renew(tenant, fence).await {
             Ok(true) => {}
-            Ok(false) => return tracing::warn!(%tenant, "the lease is lost"),
+            Ok(false) => {
+                metrics::LEASE_LOST.count(&[]);
+                return tracing::warn!(%tenant, "the lease is lost");
+            }
             Err(error) => tracing::warn!(%tenant, %error, "the lease cannot be renewed"),
         }
     }

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
-use super::engine::Engine;
+use super::engine::{Engine, measured};
 use super::sealer::Sealer;
 use super::{SharedTickets, StoreError};
 use failure::Failure;
@@ -151,10 +151,13 @@ async fn bounded<T>(
     limit: Duration,
     operation: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, operation).await {
-        Ok(outcome) => outcome.map_err(|failure| failure.at(path)),
-        Err(_) => Err(StoreError::TimedOut { path: path.to_owned() }),
-    }
+    let bounded = async {
+        match tokio::time::timeout(limit, operation).await {
+            Ok(outcome) => outcome.map_err(|failure| failure.at(path)),
+            Err(_) => Err(StoreError::TimedOut { path: path.to_owned() }),
+        }
+    };
+    measured("sqlite", bounded).await
 }
 
 #[cfg(test)]

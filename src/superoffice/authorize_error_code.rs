@@ -20,6 +20,19 @@ pub enum AuthorizeErrorCode {
 }
 
 impl AuthorizeErrorCode {
+    /// A short name out of a fixed set, for metrics.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Revoked => "authorization_revoked",
+            Self::InvalidRedirectUrl => "invalid_redirect_url",
+            Self::Expired => "authorization_expired",
+            Self::Denied => "authorization_denied",
+            Self::NeedsReapproval => "authorization_needs_reapproval",
+            Self::InvalidTimestamp => "invalid_timestamp",
+            Self::InvalidSignature => "invalid_signature",
+        }
+    }
+
     /// Every code.
     pub const ALL: [Self; 7] = [
         Self::Revoked,

@@ -1,13 +1,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use opentelemetry::metrics::Gauge;
-use opentelemetry::{KeyValue, global};
 use tracing::{info, warn};
 
 use super::UpstreamError;
 use crate::clock::Clock;
 use crate::identifiers::ContextIdentifier;
+use crate::metrics;
 
 /// So many failures in a row open it.
 const FAILURES: u32 = 5;
@@ -25,10 +24,12 @@ const LONG_SILENCE: Duration = Duration::from_secs(3);
 /// last one failed. Any answer to a probe closes it.
 #[derive(Debug)]
 pub(super) struct Breaker {
+    /// Its name in the log.
     upstream: String,
+    /// Its name in metrics.
+    label: &'static str,
     clock: Arc<dyn Clock>,
     circuit: Mutex<Circuit>,
-    gauge: Gauge<u64>,
 }
 
 #[derive(Debug)]
@@ -81,15 +82,24 @@ enum Verdict {
 
 impl Breaker {
     /// A closed one. `upstream` is its name in the log and in the metric.
-    pub(super) fn new(upstream: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
-        let gauge = global::meter(env!("CARGO_PKG_NAME"))
-            .u64_gauge("ticketd.breaker_state")
-            .with_description("Whether an upstream is asked: 0 always, 1 once in ten seconds")
-            .build();
+    pub(super) fn new(upstream: &'static str, clock: Arc<dyn Clock>) -> Self {
+        Self::named(upstream.to_owned(), upstream, clock)
+    }
+
+    /// A closed one for a host of tenants. They are many: in the metric they are counted together.
+    pub(super) fn of_tenants(host: &str, clock: Arc<dyn Clock>) -> Self {
+        Self::named(host.to_owned(), "tenants", clock)
+    }
+
+    fn named(upstream: String, label: &'static str, clock: Arc<dyn Clock>) -> Self {
+        metrics::BREAKER_STATE.add(0.0, &[label]);
         let circuit = Mutex::new(Circuit { state: State::Closed(Row::default()), era: 0 });
-        let breaker = Self { upstream: upstream.into(), clock, circuit, gauge };
-        breaker.record(0);
-        breaker
+        Self { upstream, label, clock, circuit }
+    }
+
+    /// Its name in metrics.
+    pub(super) fn label(&self) -> &'static str {
+        self.label
     }
 
     /// Whether a request would be admitted now.
@@ -148,7 +158,7 @@ impl Breaker {
                         State::Open { since: now, probe_from: now.saturating_add(BETWEEN_PROBES), is_probing: false };
                     circuit.era += 1;
                     drop(circuit);
-                    self.record(1);
+                    metrics::BREAKER_STATE.add(1.0, &[self.label]);
                     warn!(upstream = self.upstream, "SuperOffice keeps failing: it is asked every ten seconds only");
                 }
                 Verdict::Failed | Verdict::Silent | Verdict::GivenUp => {}
@@ -160,7 +170,7 @@ impl Breaker {
                         let seconds = now.saturating_sub(*since).as_secs();
                         circuit.state = State::Closed(Row::default());
                         drop(circuit);
-                        self.record(0);
+                        metrics::BREAKER_STATE.add(-1.0, &[self.label]);
                         info!(upstream = self.upstream, seconds, "SuperOffice answers again");
                     }
                     Verdict::Failed | Verdict::Silent => *probe_from = now.saturating_add(BETWEEN_PROBES),
@@ -171,13 +181,17 @@ impl Breaker {
         }
     }
 
-    fn record(&self, state: u64) {
-        self.gauge.record(state, &[KeyValue::new("upstream", self.upstream.clone())]);
-    }
-
     /// No code panics while it holds the lock.
     fn circuit(&self) -> MutexGuard<'_, Circuit> {
         self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        if matches!(self.circuit().state, State::Open { .. }) {
+            metrics::BREAKER_STATE.add(-1.0, &[self.label]);
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use opentelemetry::global;
-use opentelemetry::metrics::Gauge;
 use tracing::{info, warn};
+
+use crate::metrics;
 
 /// From here on somebody has to look at a clock: SuperOffice refuses signatures at minutes.
 const WORRYING: SignedDuration = SignedDuration::from_secs(30);
@@ -14,7 +14,6 @@ const FINE: SignedDuration = SignedDuration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct ClockOffset {
     state: Mutex<State>,
-    gauge: Gauge<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -25,12 +24,7 @@ struct State {
 
 impl ClockOffset {
     pub(super) fn new() -> Self {
-        let gauge = global::meter(env!("CARGO_PKG_NAME"))
-            .f64_gauge("ticketd.clock_skew")
-            .with_unit("s")
-            .with_description("How far SuperOffice's clock is ahead of this machine's")
-            .build();
-        Self { state: Mutex::default(), gauge }
+        Self { state: Mutex::default() }
     }
 
     /// See [`super::SuperOffice::clock_offset`].
@@ -43,7 +37,7 @@ impl ClockOffset {
         let date = date.and_then(|value| httpdate::parse_http_date(value).ok());
         let Some(date) = date.and_then(|date| Timestamp::try_from(date).ok()) else { return };
         let offset = date.duration_since(now);
-        self.gauge.record(offset.as_secs_f64(), &[]);
+        metrics::CLOCK_SKEW.set(offset.as_secs_f64(), &[]);
         let (was_worrying, is_worrying) = {
             let mut state = self.state();
             let was_worrying = state.is_worrying;

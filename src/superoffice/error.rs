@@ -125,6 +125,23 @@ impl UpstreamError {
         }
     }
 
+    /// A short name out of a fixed set, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Throttled { .. } => "throttled",
+            Self::Unavailable { .. } => "unavailable",
+            Self::CircuitOpen { .. } => "circuit_open",
+            Self::Connect { .. } => "connect",
+            Self::TimedOut => "timeout",
+            Self::Interrupted => "interrupted",
+            Self::Busy => "busy",
+            Self::Status(_) => "status",
+            Self::BodyTooLarge | Self::Malformed => "malformed",
+            Self::Fault { .. } | Self::Misunderstood { .. } => "fault",
+            Self::Unsendable | Self::AddressRefused | Self::RequestRefused(_) => "not_sent",
+        }
+    }
+
     /// How long SuperOffice asked to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -154,6 +171,15 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
+    /// A short name out of a fixed set, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused { code: Some(code), .. } => code.kind(),
+            Self::Refused { code: None, .. } => "refused",
+            Self::Upstream(error) => error.kind(),
+        }
+    }
+
     /// Whether the same request may succeed soon without anybody doing anything.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Upstream(error) if error.is_transient())

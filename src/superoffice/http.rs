@@ -175,6 +175,7 @@ impl Http {
             throttle: &self.throttle,
             also_heeded: None,
             breaker: Some(&self.breaker),
+            upstream: self.breaker.label(),
             tenant,
         };
         match purpose {
@@ -186,6 +187,7 @@ impl Http {
                 throttle: &self.state_throttle,
                 also_heeded: Some(&self.throttle),
                 breaker: Some(&self.state_breaker),
+                upstream: self.state_breaker.label(),
                 ..lane
             },
         }

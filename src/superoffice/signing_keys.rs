@@ -9,6 +9,7 @@ use super::cooldown::Cooldown;
 use super::http::{Content, Http, Purpose, Request};
 use crate::clock::Clock;
 use crate::crypto::{JwtHeader, VerificationKeys};
+use crate::metrics;
 use crate::random::Random;
 
 const PATH: &str = "/login/.well-known/jwks";
@@ -37,6 +38,8 @@ struct Inner {
 struct State {
     /// The last good set.
     keys: VerificationKeys,
+    /// When it was read, by monotonic time.
+    read: Duration,
     /// While it lasts, known keys are not asked for again. None before the first success.
     fresh: Option<Cooldown>,
     /// While it lasts, no attempt is made.
@@ -53,8 +56,15 @@ impl SigningKeys {
         random: Arc<dyn Random>,
         timeout: Duration,
     ) -> Self {
-        let state = State { keys: floor.clone(), fresh: None, attempted: None, flight: None };
-        Self(Arc::new(Inner { http, clock, random, timeout, floor, state: Mutex::new(state) }))
+        let state =
+            State { keys: floor.clone(), read: clock.elapsed(), fresh: None, attempted: None, flight: None };
+        let inner = Arc::new(Inner { http, clock, random, timeout, floor, state: Mutex::new(state) });
+        let looked_at = Arc::downgrade(&inner);
+        metrics::before_reading(move || {
+            let keys = looked_at.upgrade();
+            keys.inspect(|keys| metrics::JWKS_AGE.set(keys.age().as_secs_f64(), &[])).is_some()
+        });
+        Self(inner)
     }
 
     /// See [`super::SuperOffice::verification_keys`].
@@ -108,10 +118,13 @@ impl Inner {
             Ok(answer) => Err(format!("HTTP status {}", answer.status.as_u16())),
             Err(error) => Err(error.to_string()),
         };
+        let is_usable = fetched.as_ref().is_ok_and(|keys| !keys.is_empty());
+        metrics::JWKS_FETCH.count(&[if is_usable { "ok" } else { "failed" }]);
         let mut state = self.state();
         state.flight = None;
         match fetched {
             Ok(keys) if !keys.is_empty() => {
+                state.read = self.clock.elapsed();
                 state.keys = keys.merged_with(self.floor.clone());
                 state.fresh =
                     Some(Cooldown::start(&*self.clock, self.random.between(REFRESH_AFTER.0, REFRESH_AFTER.1)));
@@ -119,6 +132,11 @@ impl Inner {
             Ok(_) => tracing::warn!("SuperOffice's key set is empty: the last good one stays in use"),
             Err(error) => tracing::warn!(error, "SuperOffice's keys cannot be read: the last good ones stay in use"),
         }
+    }
+
+    /// How long ago the last good set was read, or the process began without one.
+    fn age(&self) -> Duration {
+        self.clock.elapsed().saturating_sub(self.state().read)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -62,6 +62,28 @@ impl TenantState {
         }
     }
 
+    /// Every state.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        Self::NUMBERED.into_iter().map(|(state, _)| state)
+    }
+
+    /// A short name out of a fixed set, for metrics.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Provisioning => "provisioning",
+            Self::Running => "running",
+            Self::Deleted => "deleted",
+            Self::Suspended => "suspended",
+            Self::OnlineMaintenance => "online_maintenance",
+            Self::OfflineMaintenance => "offline_maintenance",
+            Self::ProvisioningFailed => "provisioning_failed",
+            Self::Deleting => "deleting",
+            Self::DeleteFailed => "delete_failed",
+            Self::MigrationPending => "migration_pending",
+        }
+    }
+
     /// Whether its APIs can be used (`IsRunning`).
     pub fn is_running(self) -> bool {
         matches!(self, Self::Running | Self::OnlineMaintenance)

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::http::{Answer, Content, Http, Purpose, Request};
 use super::{TenantState, UpstreamError};
 use crate::clock::Clock;
 use crate::identifiers::ContextIdentifier;
+use crate::metrics;
 
 /// How long an answer is believed, whatever it says of itself.
 const BELIEVED: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
@@ -108,6 +110,17 @@ impl TenantStates {
     /// See [`super::SuperOffice::with_room_for`].
     pub(super) fn make_room_for(&mut self, tenants: u64) {
         self.known = memory(tenants.max(CAPACITY));
+    }
+
+    /// See [`super::SuperOffice::tell_tenant_states`].
+    pub(super) fn tell(&self) {
+        let mut counts: BTreeMap<_, usize> = TenantState::all().map(|state| (state.kind(), 0)).collect();
+        for (_, known) in &self.known {
+            *counts.entry(known.status.state.kind()).or_default() += 1;
+        }
+        for (state, count) in counts {
+            metrics::TENANTS.set_count(count, &[state]);
+        }
     }
 
     /// See [`super::SuperOffice::known_tenant`].

@@ -208,7 +208,7 @@ impl WebApi {
         let gate = self.gates.get_with_by_ref(&host, || {
             Arc::new(Gate {
                 permits: Semaphore::new(self.max_requests_in_flight),
-                breaker: Breaker::new(url.host_str().unwrap_or_default(), Arc::clone(clock)),
+                breaker: Breaker::of_tenants(url.host_str().unwrap_or_default(), Arc::clone(clock)),
             })
         });
         let throttle = self.throttles.get_with((host, tenant), || Arc::new(Throttle::new(Arc::clone(clock))));
@@ -231,6 +231,7 @@ impl Way {
             throttle: &self.throttle,
             also_heeded: None,
             breaker: Some(&self.gate.breaker),
+            upstream: self.gate.breaker.label(),
             tenant: self.tenant,
         }
     }

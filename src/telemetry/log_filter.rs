@@ -1,4 +1,6 @@
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -7,6 +9,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::Filter;
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::regular_file;
+
+/// More than any filter needs.
+const MAX_BYTES: usize = 4 * 1024;
 
 /// What is logged, in `RUST_LOG`'s syntax: `info`, or `warn,ticketd::credentials=debug`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +24,17 @@ pub struct LogFilter(String);
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("is no log filter: give one like info or warn,ticketd::credentials=debug")]
 pub struct LogFilterError;
+
+/// There is no filter in a file.
+#[derive(Debug, Error)]
+pub enum LogFilterFileError {
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[source] io::Error),
+    /// What it holds is none.
+    #[error("it {0}")]
+    Filter(#[from] LogFilterError),
+}
 
 impl FromStr for LogFilter {
     type Err = LogFilterError;
@@ -42,6 +60,13 @@ impl fmt::Display for LogFilter {
 }
 
 impl LogFilter {
+    /// The filter in a file, whose end of line does not count. It may block.
+    pub fn read(file: &Path) -> Result<Self, LogFilterFileError> {
+        let content = regular_file::read(file, MAX_BYTES).map_err(LogFilterFileError::Unreadable)?;
+        let text = std::str::from_utf8(&content.bytes).map_err(|_| LogFilterError)?;
+        Ok(text.trim().parse()?)
+    }
+
     /// The filter, and above it a limit that no filter lifts.
     ///
     /// Libraries know nothing of our secrets: h2 prints header frames at TRACE, with tickets in them, hyper and rustls

@@ -14,7 +14,7 @@ use url::Url;
 use super::InitError;
 use super::log_filter::is_ours;
 
-const NAME: &str = env!("CARGO_PKG_NAME");
+pub(super) const NAME: &str = env!("CARGO_PKG_NAME");
 /// How long one batch may take to send.
 pub(super) const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -82,8 +82,8 @@ mod tests {
         let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let settings = Settings {
             log_filter: "off".parse().unwrap(),
-            log_format: super::super::LogFormat::Json,
             otlp_endpoint: Some(endpoint),
+            ..Settings::default()
         };
         (listener, settings)
     }
@@ -97,7 +97,7 @@ mod tests {
             .serve_with_incoming(TcpListenerStream::new(listener));
         let collector = tokio::spawn(collector);
 
-        let (subscriber, guard) = subscriber(&settings, io::sink).unwrap();
+        let (subscriber, guard, _) = subscriber(&settings, io::sink).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             let _call = info_span!("GetSystemTicket", tenant = "Cust12345").entered();
             let _frame = info_span!(target: "h2::proto", "canary").entered();
@@ -122,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn a_collector_that_never_answers_holds_up_the_end_for_three_seconds_at_most() {
         let (_silent, settings) = listener().await;
-        let (subscriber, guard) = subscriber(&settings, io::sink).unwrap();
+        let (subscriber, guard, _) = subscriber(&settings, io::sink).unwrap();
         tracing::subscriber::with_default(subscriber, || info_span!("exchange").in_scope(|| {}));
         tokio::time::timeout(Duration::from_millis(3_500), guard.shutdown()).await.unwrap();
     }

@@ -14,6 +14,8 @@ mod front;
 mod issuer;
 mod log;
 mod mesh;
+#[path = "../support/otlp_collector.rs"]
+mod otlp_collector;
 #[path = "../support/pki.rs"]
 mod pki;
 mod proxy;
@@ -54,6 +56,7 @@ mod signing_keys;
 mod single_flight;
 mod status;
 mod status_in_chromium;
+mod telemetry;
 mod tenant_states;
 mod throttling;
 mod unread_answers;

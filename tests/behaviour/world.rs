@@ -88,6 +88,17 @@ impl World {
         self.server.addresses().admin.expect("this world has an admin port")
     }
 
+    /// Stops in order.
+    pub(crate) async fn shutdown(self) {
+        let Self { clock, server, .. } = self;
+        let stopping = tokio::spawn(server.shutdown());
+        while !stopping.is_finished() {
+            clock.advance(Duration::from_secs(1));
+            settle().await;
+        }
+        stopping.await.unwrap().unwrap();
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.addresses().grpc.expect("this world has a TCP listener")
     }

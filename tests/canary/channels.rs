@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use crate::needles::Needles;
 
 /// The ways out of a server and its calls, and the least that must have come each way, in bytes: silence proves nothing.
-pub(crate) const OF_A_SERVER: [(&str, usize); 11] = [
+pub(crate) const OF_A_SERVER: [(&str, usize); 13] = [
     ("log", 50_000),
     ("audit on stdout", 10_000),
     ("spans", 20_000),
     ("bytes to the collector", 20_000),
     ("metrics", 500),
+    ("logs", 10_000),
+    ("scraped metrics", 10_000),
     ("gRPC errors", 10_000),
     ("gRPC answers but for their secret", 2_000),
     ("health and reflection", 1_000),

@@ -1,7 +1,9 @@
-//! An OpenTelemetry collector that keeps all it gets: the spans, the metrics, and the bytes on the wire.
+//! An OpenTelemetry collector that keeps all it gets: spans, metrics, logs, and the bytes on the wire.
 
 use std::net::SocketAddr;
 
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -42,16 +44,30 @@ impl MetricsService for Collector {
     }
 }
 
+#[async_trait]
+impl LogsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        self.0.note("logs", format!("{:?}", request.metadata()));
+        self.0.note("logs", request.into_inner().encode_to_vec());
+        Ok(Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
 /// Starts one and answers its endpoint.
 pub(crate) async fn start(channels: &Channels) -> String {
     let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let behind = collector.local_addr().unwrap();
     let service = TraceServiceServer::new(Collector(channels.clone()));
     let metrics = MetricsServiceServer::new(Collector(channels.clone()));
+    let logs = LogsServiceServer::new(Collector(channels.clone()));
     tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(service)
             .add_service(metrics)
+            .add_service(logs)
             .serve_with_incoming(TcpListenerStream::new(collector)),
     );
     let front = TcpListener::bind("127.0.0.1:0").await.unwrap();

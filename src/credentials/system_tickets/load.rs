@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use tracing::{Instrument, error_span, info, warn};
 
+use super::measured::{self, CallResult, Waiting};
 use super::{Inner, count};
 use crate::clock::Moment;
 use crate::credentials::fleet::Turn;
@@ -15,6 +16,7 @@ use crate::credentials::keep_alive::Used;
 use crate::credentials::ticket_cache::Entry;
 use crate::credentials::{RefreshWarning, Renewal, SystemTicket, TicketAnswer, TicketError, TicketOrigin};
 use crate::identifiers::ContextIdentifier;
+use crate::metrics;
 
 /// When the next renewal is tried where a load could not begin, or broke.
 const BROKEN_LOAD_PAUSE: Duration = Duration::from_mins(1);
@@ -27,31 +29,39 @@ impl Inner {
     /// broke.
     pub(super) async fn renew(self: &Arc<Self>, ticket: &Arc<SystemTicket>) {
         let tenant = ticket.context_identifier;
-        if self.fly(tenant, |entry, _| !Arc::ptr_eq(&entry.ticket, ticket)).await.is_err() {
+        if self.fly(tenant, |entry, _| !Arc::ptr_eq(&entry.ticket, ticket)).await.0.is_err() {
             let later = self.clock.now().saturating_add(BROKEN_LOAD_PAUSE).unwrap_or(Timestamp::MAX);
             self.schedule.plan_if_absent(tenant, later);
         }
     }
 
-    /// Joins the tenant's flight. One that landed a moment ago will do if its ticket `will_do`.
+    /// Joins the tenant's flight, and answers whether it was begun here. One that landed a moment ago will do if its ticket
+    /// `will_do`.
     pub(super) async fn fly(
         self: &Arc<Self>,
         tenant: ContextIdentifier,
         will_do: impl Fn(&Entry, Moment) -> bool,
-    ) -> Result<TicketAnswer, TicketError> {
+    ) -> (Result<TicketAnswer, TicketError>, CallResult) {
         let landed = || {
             let now = self.clock.moment();
             let entry = self.cache.get(tenant).filter(|entry| will_do(entry, now));
             let answer = entry.map(|entry| Ok(entry.answer(self.standings.at_hand(tenant).status)));
             answer.or_else(|| self.refusals.in_force(tenant, now.elapsed).map(Err))
         };
-        let load = |id| Arc::clone(self).load(tenant, id).instrument(error_span!("load", %tenant));
-        self.flights.join(tenant, landed, load).await.unwrap_or_else(|none| {
+        let mut part = measured::JOINED;
+        let load = |id| {
+            part = measured::MISS;
+            Arc::clone(self).load(tenant, id).instrument(error_span!("load", %tenant))
+        };
+        let flight = self.flights.join(tenant, landed, load);
+        let _waiting = Waiting::begin(&self.waiters);
+        let outcome = flight.await.unwrap_or_else(|none| {
             Err(match none {
                 NoOutcome::Crashed => TicketError::Internal("the load ended without an outcome".into()),
                 NoOutcome::TooMany => TicketError::Overloaded,
             })
-        })
+        });
+        (outcome, part)
     }
 
     async fn load(self: Arc<Self>, tenant: ContextIdentifier, id: FlightId) -> Result<TicketAnswer, TicketError> {
@@ -203,6 +213,7 @@ impl Inner {
             return self.refusals.remember(tenant, error.clone(), now.elapsed);
         };
         count(&self.counters.failed_renewals);
+        metrics::REFRESH_FAILURES.count(&[error.kind()]);
         let pause = self.settings.renewal_pause(&*self.random);
         let next_attempt = now.wall.saturating_add(pause).unwrap_or(Timestamp::MAX);
         let failed_attempts = entry.warning.as_ref().map_or(0, |warning| warning.failed_attempts).saturating_add(1);
@@ -215,6 +226,7 @@ impl Inner {
     }
 
     fn note_displaced(&self, displaced: &Entry) {
+        metrics::TICKETS_DISPLACED.count(&[]);
         if self.counters.displaced.fetch_add(1, Ordering::Relaxed).is_power_of_two() {
             let capacity = self.settings.capacity;
             warn!(capacity, "the ticket cache is full and displaces valid tickets: raise tickets.capacity");

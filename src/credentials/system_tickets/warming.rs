@@ -131,7 +131,7 @@ impl Inner {
                 self.pause(PAUSE).await;
             }
             let comfortable = self.settings.wait_before_expiry;
-            let Err(error) = self.fly(tenant, |entry, now| entry.lives(now, comfortable)).await else { return };
+            let (Err(error), _) = self.fly(tenant, |entry, now| entry.lives(now, comfortable)).await else { return };
             failures += 1;
             let Some(pause) = pause_after(&error).filter(|_| failures < TRIES || asks_for_nothing(&error)) else {
                 return;

@@ -4,11 +4,13 @@ use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use opentelemetry::trace::SpanContext;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use tonic::body::Body;
@@ -22,9 +24,9 @@ use crate::clock::Clock;
 use crate::grpc::{FILE_DESCRIPTOR_SETS, status};
 use crate::identifiers::{CallerId, ContextIdentifier};
 use crate::log_pace::LogPace;
+use crate::metrics::{self, METHODS, OTHER, TraceContext};
+use crate::trace_context;
 
-/// A path that is no method of ours. Whatever it says stays out of names and labels.
-const OTHER: &str = "_OTHER";
 const FAILED: &str = "call failed";
 const REFUSED: &str = "call refused";
 
@@ -33,7 +35,7 @@ const REFUSED: &str = "call refused";
 #[derive(Clone, Debug)]
 pub(super) struct CallSpan<S> {
     inner: S,
-    methods: Arc<HashSet<String>>,
+    clock: Arc<dyn Clock>,
     pace: Arc<LogPace>,
 }
 
@@ -72,7 +74,7 @@ pub fn code_name(code: Code) -> &'static str {
 
 impl<S> CallSpan<S> {
     pub(super) fn new(inner: S, clock: Arc<dyn Clock>) -> Self {
-        Self { inner, methods: Arc::new(methods()), pace: Arc::new(LogPace::new(clock)) }
+        Self { inner, clock: Arc::clone(&clock), pace: Arc::new(LogPace::new(clock)) }
     }
 }
 
@@ -90,8 +92,9 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path().trim_start_matches('/');
-        let method = self.methods.get(path).map_or(OTHER, String::as_str);
-        let mut call = Call::begin(method, Arc::clone(&self.pace));
+        let method = METHODS.iter().find(|method| **method == path).copied().unwrap_or(OTHER);
+        let caller = trace_context::of_caller(request.headers());
+        let mut call = Call::begin(method, caller, Arc::clone(&self.clock), Arc::clone(&self.pace));
         let inner = call.span.in_scope(|| self.inner.call(request));
         // Nothing that the call has to itself is looked at after a panic, and nothing shared stays locked.
         let answer = AssertUnwindSafe(inner).catch_unwind().instrument(call.span.clone());
@@ -117,12 +120,21 @@ pub(super) fn status_of_head(response: &Response<Body>) -> Option<Status> {
 #[derive(Debug)]
 struct Call {
     span: Span,
+    method: &'static str,
+    trace: Option<TraceContext>,
+    clock: Arc<dyn Clock>,
+    began: Duration,
     pace: Arc<LogPace>,
     ended: bool,
 }
 
 impl Call {
-    fn begin(method: &str, pace: Arc<LogPace>) -> Self {
+    fn begin(
+        method: &'static str,
+        caller: Option<SpanContext>,
+        clock: Arc<dyn Clock>,
+        pace: Arc<LogPace>,
+    ) -> Self {
         // A filter drops spans like events: at this level it drops none, and every line says which call it is about.
         let span = tracing::error_span!(
             "call",
@@ -135,8 +147,19 @@ impl Call {
             "error.type" = Empty,
             superoffice.context_identifier = Empty,
             ticketd.caller = Empty,
+            trace_id = caller.as_ref().map(|caller| tracing::field::display(caller.trace_id())),
         );
-        Self { span, pace, ended: false }
+        let is_told = caller.is_some();
+        let told = caller.as_ref().and_then(trace_context::sampled);
+        if let Some(caller) = caller {
+            trace_context::adopt(&span, caller);
+        }
+        let trace = trace_context::of(&span).or(told);
+        if let Some(trace) = trace.filter(|_| !is_told) {
+            span.record("trace_id", tracing::field::display(trace));
+        }
+        let began = clock.elapsed();
+        Self { span, method, trace, clock, began, pace, ended: false }
     }
 
     /// Ends the call when the trailers of `body` have passed.
@@ -153,6 +176,8 @@ impl Call {
         self.ended = true;
         let code = code_name(status.code());
         self.span.record("rpc.response.status_code", code);
+        let took = self.clock.elapsed().saturating_sub(self.began);
+        metrics::RPC_SERVER_CALL_DURATION.record(took, &[self.method, code, "grpc"], self.trace);
         if status.code() == Code::Ok {
             return;
         }
@@ -165,6 +190,9 @@ impl Call {
         let _entered = self.span.enter();
         let reason = status.get_details_error_info().map(|info| info.reason);
         let reason = reason.as_deref().unwrap_or(code);
+        if let Some(denied) = denied(reason) {
+            metrics::AUTHZ_DENIED.count(&[self.method, denied]);
+        }
         let Some(unlogged) = self.pace.admit(reason) else {
             tracing::debug!(code, reason, cause = causes(status), "{event}");
             return;
@@ -193,6 +221,16 @@ fn severity(code: Code) -> (Level, &'static str) {
         Code::Unavailable | Code::DeadlineExceeded | Code::Unimplemented => (Level::WARN, FAILED),
         Code::ResourceExhausted => (Level::WARN, REFUSED),
         _ => (Level::INFO, REFUSED),
+    }
+}
+
+/// What metrics call a refusal for who called.
+fn denied(reason: &str) -> Option<&'static str> {
+    match reason {
+        "CALLER_NOT_AUTHORIZED" => Some("not_authorized"),
+        "CALLER_UNKNOWN" => Some("caller_unknown"),
+        "CALLER_RATE_LIMITED" => Some("rate_limited"),
+        _ => None,
     }
 }
 
@@ -356,5 +394,7 @@ mod tests {
             assert!(methods.contains(known), "{known} in {methods:?}");
         }
         assert_eq!(methods.len(), 3 + 2 + 6 + 2 + 2, "{methods:?}");
+        let named: HashSet<_> = METHODS.iter().filter(|method| **method != OTHER).map(|method| (*method).to_owned()).collect();
+        assert_eq!(methods, named, "metrics know each of them, and no other");
     }
 }

@@ -22,6 +22,7 @@ pub(in crate::server) fn certificates(
         if current.load().expire_time != generation.expire_time {
             info!(certificate_expire_time = %generation.expire_time, "another TLS certificate is shown");
         }
+        generation.tell();
         current.store(Arc::new(generation));
     })
     // An authority that has expired vouches for nobody any more, and one that was given in advance begins to.

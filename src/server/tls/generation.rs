@@ -25,6 +25,7 @@ use crate::identifiers::CallerId;
 use crate::identity::{
     self, Bundle, BundleError, CertificateRefusal, ClientCertificates, RevocationList, RevocationListError,
 };
+use crate::metrics;
 use crate::server::settings::{ClientCertificate, TlsSettings};
 
 /// What handshakes are made with: certificate, key, bundles and revocation lists of one moment.
@@ -32,7 +33,9 @@ use crate::server::settings::{ClientCertificate, TlsSettings};
 pub(in crate::server) struct Generation {
     pub(super) config: Arc<ServerConfig>,
     clients: Option<Arc<ClientCertificates>>,
-    /// Until when our certificate is valid.
+    /// From when our certificate is valid.
+    start_time: Timestamp,
+    /// Until when.
     pub(in crate::server) expire_time: Timestamp,
     /// Until when callers' authorities are.
     pub(super) authorities: Vec<Certificate>,
@@ -109,7 +112,7 @@ impl Generation {
     pub(in crate::server) fn read(settings: &TlsSettings, clock: &Arc<dyn Clock>) -> Result<Self, TlsError> {
         let (mut files, now) = (Files::default(), clock.now());
         let provider = Arc::new(default_provider());
-        let (certified, expire_time) = certified_key(settings, &mut files, now)?;
+        let (certified, [start_time, expire_time]) = certified_key(settings, &mut files, now)?;
         let (clients, authorities) = client_certificates(settings, &mut files, now, &provider)?;
         let verifier = match &clients {
             Some(clients) => Arc::clone(clients) as _,
@@ -124,7 +127,16 @@ impl Generation {
         // A resumed session would skip the client certificate, or carry one that was verified by other rules.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), clients, expire_time, authorities })
+        Ok(Self { config: Arc::new(config), clients, start_time, expire_time, authorities })
+    }
+
+    /// Tells metrics that this is the one in use.
+    pub(in crate::server) fn tell(&self) {
+        for (metric, time) in
+            [(&metrics::TLS_CERT_START, self.start_time), (&metrics::TLS_CERT_EXPIRY, self.expire_time)]
+        {
+            metric.set(time.as_duration().as_secs_f64(), &["server"]);
+        }
     }
 
     /// The caller that a certificate of a completed handshake names.
@@ -138,7 +150,7 @@ fn certified_key(
     settings: &TlsSettings,
     files: &mut Files,
     now: Timestamp,
-) -> Result<(CertifiedKey, Timestamp), TlsError> {
+) -> Result<(CertifiedKey, [Timestamp; 2]), TlsError> {
     let TlsSettings { certificate_file, key_file, .. } = settings;
     let no_certificate = || TlsError::Certificate { file: ShownPath::new(certificate_file) };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(files, certificate_file)?)
@@ -157,7 +169,7 @@ fn certified_key(
         certificate_file: ShownPath::new(certificate_file),
         key_file: ShownPath::new(key_file),
     })?;
-    Ok((certified, until))
+    Ok((certified, [from, until]))
 }
 
 /// None when none are asked for. With them comes until when their authorities are valid.

@@ -10,6 +10,7 @@ use super::transaction::Transaction;
 use super::{Database, changes, query};
 use crate::crypto::Fingerprint;
 use crate::identifiers::{ContextIdentifier, Ticket};
+use crate::metrics;
 use crate::store::sealer::SHARED_TICKET;
 use crate::store::shared_tickets::{Fence, LEASE, News, SharedOverview, SharedTicket, SharedTickets};
 use crate::store::{StoreError, engine};
@@ -26,7 +27,7 @@ const CLAIM: &str = "INSERT INTO leases (tenant, owner, fence, expire_time) \
      VALUES ($1, $2, nextval('lease_fences'), clock_timestamp() + make_interval(secs => $3)) \
      ON CONFLICT (tenant) DO UPDATE \
      SET owner = excluded.owner, fence = nextval('lease_fences'), expire_time = clock_timestamp() + make_interval(secs => $3) \
-     WHERE leases.expire_time <= clock_timestamp() RETURNING fence";
+     WHERE leases.expire_time <= clock_timestamp() RETURNING fence, xmax <> 0";
 const RENEW: &str = "UPDATE leases SET expire_time = clock_timestamp() + make_interval(secs => $3) \
      WHERE tenant = $1 AND fence = $2 AND expire_time > clock_timestamp()";
 const END: &str = "DELETE FROM leases WHERE tenant = $1 AND fence = $2 AND expire_time > clock_timestamp()";
@@ -64,7 +65,12 @@ impl SharedTickets for Database {
                 row => row?,
             };
             transaction.commit().await?;
-            Ok(row.map(|row| row.try_get(0).map(Fence)).transpose()?)
+            let Some(row) = row else { return Ok(None) };
+            // A row that was there before was another's lease, never given back.
+            if row.try_get(1)? {
+                metrics::LEASE_STOLEN.count(&[]);
+            }
+            Ok(Some(Fence(row.try_get(0)?)))
         })
         .await
     }

@@ -13,6 +13,7 @@ use super::super::throttle::{self, Throttle};
 use super::super::{UpstreamError, message};
 use crate::clock::{Clock, Sleep};
 use crate::identifiers::ContextIdentifier;
+use crate::{metrics, trace_context};
 
 /// The one place that sends. It does not know whom: a [`Lane`] says what a request has to wait for.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub(in super::super) struct Lane<'a> {
     /// While it is open nothing is sent but its probes, and the request's end tells it how the host is. Absent where
     /// somebody wants the request sent in any case.
     pub(in super::super) breaker: Option<&'a Breaker>,
+    /// Who is asked, in metrics.
+    pub(in super::super) upstream: &'static str,
     /// Whose trouble it is if the request fails, when it is for one tenant.
     pub(in super::super) tenant: Option<ContextIdentifier>,
 }
@@ -87,7 +90,7 @@ impl Transport {
     /// the answer. No secret belongs in the request's path: paths are logged. Its query is not.
     pub(in super::super) async fn ask<'a, T, E: Trouble, Reading: Future<Output = Result<T, E>>>(
         &self,
-        request: Request,
+        mut request: Request,
         lane: Lane<'a>,
         timeout: Duration,
         read: impl FnOnce(Head<'a>) -> Reading,
@@ -101,6 +104,7 @@ impl Transport {
             http.response.status_code = tracing::field::Empty,
         );
         async {
+            trace_context::hand_on(request.headers_mut());
             let outcome = self.ask_in_time(request, lane, timeout, read).await;
             if let Some(error) = outcome.as_ref().err().and_then(E::upstream) {
                 tracing::debug!(%error, "SuperOffice gave no usable answer");
@@ -145,10 +149,18 @@ impl Transport {
         permits: Permits<'a>,
         mut deadline: Sleep,
     ) -> Result<Head<'a>, UpstreamError> {
+        let began = self.clock.elapsed();
+        let method = request.method().clone();
         let response = tokio::select! {
-            response = self.client.execute(request) => response.map_err(|error| unanswered(&error))?,
-            () = &mut deadline => return Err(UpstreamError::TimedOut),
+            response = self.client.execute(request) => response.map_err(|error| unanswered(&error)),
+            () = &mut deadline => Err(UpstreamError::TimedOut),
         };
+        let took = self.clock.elapsed().saturating_sub(began);
+        let status = response.as_ref().ok().map(Response::status);
+        let outcome = status.as_ref().map(StatusCode::as_str).or(response.as_ref().err().map(UpstreamError::kind));
+        let labels = [lane.upstream, method.as_str(), outcome.unwrap_or_default()];
+        metrics::HTTP_CLIENT_REQUEST_DURATION.record(took, &labels, None);
+        let response = response?;
         Span::current().record("http.response.status_code", response.status().as_u16());
         tracing::debug!(status = response.status().as_u16(), "SuperOffice answered");
         let now = self.clock.now();
