@@ -113,18 +113,19 @@ def project(directory: pathlib.Path, files: dict[str, bytes]) -> None:
         (directory / name).symlink_to(f"..data/{name}")
 
 
-def wait_for(binary: pathlib.Path, pod: Pod, probe: dict, process: subprocess.Popen) -> None:
-    """Asks as often and as patiently as the probe says."""
+def wait_for(binary: pathlib.Path, pod: Pod, name: str, process: subprocess.Popen) -> None:
+    """Asks as often and as patiently as the probe says. A pod that is not ready is asked again and again."""
+    probe = pod.container[name]
     time.sleep(probe.get("initialDelaySeconds", 0))
     answer = None
-    for _ in range(probe["failureThreshold"]):
+    for _ in range(20 if name == "readinessProbe" else probe["failureThreshold"]):
         if process.poll() is not None:
             raise RuntimeError(f"it ended by itself with status {process.returncode}")
         answer = ask(binary, pod.port(probe["grpc"]["port"]), probe["grpc"]["service"], probe["timeoutSeconds"])
         if answer.returncode == 0:
             return
         time.sleep(probe["periodSeconds"])
-    raise RuntimeError(f"the probe {probe} fails: {answer.stdout}{answer.stderr}")
+    raise RuntimeError(f"the {name} {probe} fails: {answer.stdout}{answer.stderr}")
 
 
 def ask(binary: pathlib.Path, port: int, service: str, timeout: int = 5) -> subprocess.CompletedProcess:

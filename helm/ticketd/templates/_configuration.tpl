@@ -103,7 +103,13 @@ lists and booleans are TOML's as well, and its numbers are integers here.
 {{- $_ := set $audit "hmac_key_file" (printf "%s/audit-key" $secrets) -}}
 {{- end -}}
 {{- $_ := set $own "audit" $audit -}}
-{{- range $section, $keys := mustMergeOverwrite (deepCopy .Values.config) $own }}
+{{- $config := deepCopy .Values.config -}}
+{{- if $config.telemetry.log_filter -}}
+{{- /* In a file of its own it changes without a restart. */ -}}
+{{- $_ := set $own "telemetry" (dict "log_filter_file" "/etc/ticketd/config/log-filter") -}}
+{{- $_ := unset $config.telemetry "log_filter" -}}
+{{- end -}}
+{{- range $section, $keys := mustMergeOverwrite $config $own }}
 [{{ $section }}]
 {{- range $key, $value := $keys }}
 {{ $key }} = {{ if kindIs "float64" $value }}{{ int64 $value }}{{ else }}{{ mustToJson $value }}{{ end }}
