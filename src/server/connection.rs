@@ -8,6 +8,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::body::Body;
 use tower::ServiceExt;
 use tracing::debug;
@@ -108,7 +109,8 @@ impl<D> Connections<D> {
             activity: activity.clone(),
             identity,
         };
-        let service = service_fn(move |request| answers.clone().answer(request));
+        // Taken when the call arrives, not when it is first looked at: a connection with a call is not silent.
+        let service = service_fn(move |request| answers.clone().answer(request, answers.activity.under_way.token()));
         self.lifetime.see_through(self.http2().serve_connection(TokioIo::new(stream), service), &activity).await;
     }
 
@@ -139,8 +141,11 @@ struct Answers {
 }
 
 impl Answers {
-    async fn answer(self, mut request: http::Request<Incoming>) -> Result<http::Response<Body>, Infallible> {
-        let token = self.activity.under_way.token();
+    async fn answer(
+        self,
+        mut request: http::Request<Incoming>,
+        token: TaskTrackerToken,
+    ) -> Result<http::Response<Body>, Infallible> {
         let is_stream = layers::is_stream(request.uri().path());
         request.extensions_mut().insert(self.identity);
         let held_back = if is_stream { CancellationToken::new() } else { self.activity.held_back.clone() };

@@ -58,3 +58,44 @@ pub(super) async fn drain(
         () = clock.sleep(left) => warn!("what was under way at SuperOffice is given up"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::server::stop::Stop;
+
+    async fn sleeper(clock: &ManualClock) {
+        while clock.sleepers() == 0 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_whole_drain_takes_no_longer_than_its_steps_or_what_settles_has() {
+        for (delay, timeout, settling) in [(5, 15, 0), (5, 1, 4), (0, 5, 0), (0, 2, 3)] {
+            let steps = Steps { delay: Duration::from_secs(delay), timeout: Duration::from_secs(timeout) };
+            let (clock, phases, connections) =
+                (ManualClock::new(Timestamp::UNIX_EPOCH), Stop::default().phases(), TaskTracker::new());
+            let stuck = connections.token();
+            let draining = tokio::spawn({
+                let (clock, phases, connections) = (clock.clone(), phases.clone(), connections.clone());
+                let health = Health::new().await;
+                async move { drain(steps, &health, &phases, &connections, std::future::pending(), &clock).await }
+            });
+            for (name, step, is_cut) in
+                [("delay", delay, false), ("timeout", timeout, false), ("settling", settling, true)]
+            {
+                sleeper(&clock).await;
+                assert_eq!(phases.cut.is_cancelled(), is_cut, "{name}");
+                clock.advance(Duration::from_secs(step));
+            }
+            draining.await.unwrap();
+            assert_eq!(steps.longest(), Duration::from_secs(delay + timeout + settling));
+            drop(stuck);
+        }
+    }
+}

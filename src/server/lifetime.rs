@@ -63,6 +63,8 @@ impl Lifetime {
         }
         connection.as_mut().graceful_shutdown();
         tokio::select! {
+            // First what has arrived, then whether nothing has: both may be ready after a stall of the machine.
+            biased;
             end = connection.as_mut() => log_end(end),
             () = self.clock.sleep(CLOSE_DEADLINE) => debug!("connection cut: calls did not end in time"),
             () = activity.unread.cancelled() => debug!("connection cut: the peer does not read its answers"),

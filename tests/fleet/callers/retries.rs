@@ -25,5 +25,6 @@ where
 
 /// What the server says of a call has no source; what the transport says of a connection has.
 fn is_of_the_connection(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown) && status.source().is_some()
+    let codes = [Code::Unavailable, Code::Cancelled, Code::Unknown, Code::Internal];
+    codes.contains(&status.code()) && status.source().is_some()
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -11,8 +12,8 @@ use ticketd::grpc::proto::ticket_service_client::TicketServiceClient;
 use ticketd::grpc::proto::{DeleteTenantRequest, InvalidateSystemTicketRequest};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tonic::Code;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use crate::fleet::{now, put, ticket};
 use crate::place::{channel, pass};
@@ -26,6 +27,9 @@ const MEASURED: Duration = Duration::from_secs(2);
 /// After so many calls a worker opens another connection.
 const CALLS_PER_CHANNEL: u64 = 50;
 
+/// What calls may be refused with while SuperOffice fails.
+const OF_FAULTS: [Code; 3] = [Code::Unavailable, Code::ResourceExhausted, Code::NotFound];
+
 type Client = TicketServiceClient<Channel>;
 
 /// Callers of every kind.
@@ -38,12 +42,16 @@ pub(super) struct Load<'a> {
     next: AtomicU64,
     cancelled: AtomicU64,
     connections: AtomicU64,
-    answers: Mutex<BTreeMap<i32, u64>>,
+    answers: Mutex<BTreeMap<Answer, u64>>,
 }
+
+/// What a call ended with: a code, whether the connection broke rather than that the server said so, and what was said
+/// when neither is to be expected.
+type Answer = (i32, bool, String);
 
 /// How the calls went.
 pub(super) struct Calls {
-    answers: BTreeMap<i32, u64>,
+    answers: BTreeMap<Answer, u64>,
     cancelled: u64,
     connections: u64,
 }
@@ -157,27 +165,40 @@ impl<'a> Load<'a> {
         Client::new(channel(self.address))
     }
 
-    fn note(&self, outcome: Result<(), tonic::Status>) {
-        let code = outcome.map_or_else(|status| status.code(), |()| Code::Ok);
-        *self.answers.lock().unwrap().entry(code.into()).or_default() += 1;
+    fn note(&self, outcome: Result<(), Status>) {
+        let answer = outcome.map_or_else(|status| answer(&status), |()| (Code::Ok.into(), false, String::new()));
+        *self.answers.lock().unwrap().entry(answer).or_default() += 1;
     }
+}
+
+fn answer(status: &Status) -> Answer {
+    let is_of_the_connection = status.source().is_some();
+    let is_expected = is_of_the_connection || OF_FAULTS.contains(&status.code());
+    let said = if is_expected { String::new() } else { status.message().to_owned() };
+    (status.code().into(), is_of_the_connection, said)
 }
 
 impl Calls {
     /// What was asked was answered in nearly every case, and the rest was refused as it should be.
     pub(super) fn is_expected(&self) -> bool {
-        // Connections that are old are closed, and tonic gives a call up now and then that comes at that moment.
-        let of_faults = [Code::Unavailable, Code::ResourceExhausted, Code::NotFound, Code::Cancelled, Code::Unknown];
-        let is_expected = |code: &i32| *code == 0 || of_faults.contains(&Code::from(*code));
-        let answered = self.answers.get(&0).copied().unwrap_or_default();
-        self.answers.keys().all(is_expected) && answered * 10 > self.answers.values().sum::<u64>() * 8
+        let of = |is_counted: &dyn Fn(&Answer) -> bool| -> u64 {
+            self.answers.iter().filter(|(answer, _)| is_counted(answer)).map(|(_, count)| count).sum()
+        };
+        let (all, answered) = (of(&|_| true), of(&|(code, ..)| *code == 0));
+        // tonic gives calls up that come when an old connection closes.
+        let (unexpected, broken) =
+            (of(&|(.., said)| !said.is_empty()), of(&|(_, is_of_the_connection, _)| *is_of_the_connection));
+        unexpected == 0 && answered * 10 > all * 8 && broken * 100 < all
     }
 }
 
 impl fmt::Display for Calls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let answers: Vec<_> =
-            self.answers.iter().map(|(code, count)| format!("{count} {:?}", Code::from(*code))).collect();
+        let answers = self.answers.iter().map(|((code, is_of_the_connection, said), count)| {
+            let of = if *is_of_the_connection { " of the connection" } else { "" };
+            format!("{count} {:?}{of} {said}", Code::from(*code)).trim_end().to_owned()
+        });
+        let answers: Vec<_> = answers.collect();
         let Self { cancelled, connections, .. } = self;
         write!(formatter, "{}, {cancelled} given up, over {connections} connections", answers.join(", "))
     }
