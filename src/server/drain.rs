@@ -86,9 +86,9 @@ mod tests {
                 let health = Health::new().await;
                 async move { drain(steps, &health, &phases, &connections, std::future::pending(), &clock).await }
             });
-            for (name, step, is_cut) in
-                [("delay", delay, false), ("timeout", timeout, false), ("settling", settling, true)]
-            {
+            let taken = [("delay", delay, false), ("timeout", timeout, false), ("settling", settling, true)];
+            // Nobody sleeps for no time.
+            for (name, step, is_cut) in taken.into_iter().filter(|(_, step, _)| *step > 0) {
                 sleeper(&clock).await;
                 assert_eq!(phases.cut.is_cancelled(), is_cut, "{name}");
                 clock.advance(Duration::from_secs(step));
