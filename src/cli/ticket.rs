@@ -53,7 +53,7 @@ pub(super) struct Get {
     /// Print the ticket and nothing else: it opens the tenant's whole database.
     #[arg(long, conflicts_with = "json")]
     show_ticket: bool,
-    /// Succeed only if the call is refused for this reason, for example CALLER_NOT_AUTHORIZED.
+    /// Succeed only if the call is refused for this reason, such as a denied call's in the example below.
     #[arg(long, value_name = "REASON", conflicts_with_all = ["json", "show_ticket"])]
     expect: Option<String>,
 }
