@@ -269,6 +269,7 @@ mod tests {
     use crate::credentials::TicketError;
 
     const CANARY: &str = "canary-3f9a61c2";
+    const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     /// Collects what a subscriber writes.
     #[derive(Clone, Default)]
@@ -317,7 +318,8 @@ mod tests {
         });
         let service = CallSpan::new(handler, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
         for _ in 0..calls {
-            let mut call = service.clone().oneshot(Request::post(path).body(Body::empty()).unwrap());
+            let request = Request::post(path).header("traceparent", TRACEPARENT).header("tracestate", CANARY);
+            let mut call = service.clone().oneshot(request.body(Body::empty()).unwrap());
             let _answered = futures_util::poll!(&mut call);
             drop(call);
         }
@@ -337,6 +339,7 @@ mod tests {
         assert_eq!(line["span"]["error.type"], "INTERNAL");
         assert_eq!(line["span"]["superoffice.context_identifier"], "Cust12345");
         assert_eq!(line["span"]["ticketd.caller"], "serviceaccount:crm/sync");
+        assert_eq!(line["span"]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
     }
 
     #[tokio::test]
