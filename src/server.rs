@@ -58,7 +58,7 @@ use self::reload::ApplicationInUse;
 use self::stop::Phases;
 use self::tasks::Tasks;
 use self::use_cases::UseCases;
-use crate::admin::{self, Admin};
+use crate::admin;
 use crate::audit::{Audit, AuditError};
 use crate::authorization::{self, PolicyInForce};
 use crate::clock::{Clock, SystemClock};
@@ -252,13 +252,8 @@ impl Server {
         let probes = connections(probes, None, Audit::off(), lifetime(probe_age, stop.phases()));
         let caps = Caps::new(&settings);
         let overviews = Arc::new(OnceLock::new());
-        let admin = Admin {
-            readiness: health.readiness(),
-            replica: observers::replica(superoffice.environment, &store),
-            certificates: entrances.certificates(),
-            overviews: Arc::clone(&overviews),
-            reason: grpc::ticket_reason,
-        };
+        let replica = observers::replica(superoffice.environment, &store);
+        let admin = observers::told(replica, &health, entrances.certificates(), Arc::clone(&overviews));
         observers.serve(&caps, probes, admin::router(admin, Arc::clone(&clock)), &mut tasks);
 
         let store = opening::open_store(&store, &clock, &*random).await?;

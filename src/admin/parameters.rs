@@ -1,7 +1,7 @@
 use url::form_urlencoded;
 
 use crate::credentials::Selection;
-use crate::identifiers::ContextIdentifier;
+use crate::identifiers::{ContextIdentifier, ContextIdentifierError};
 
 /// How many tenants a page for people has.
 pub(super) const PAGE: u32 = 50;
@@ -51,16 +51,16 @@ impl Parameters {
 
     /// What is meant, unless no tenant could be called so.
     pub(super) fn wanted(&self) -> Option<Wanted> {
-        let selection = Selection { prefix: name(&self.prefix)?, after: name(&self.after)? };
+        let selection = Selection { prefix: name(&self.prefix).ok()?, after: name(&self.after).ok()? };
         Some(Wanted { selection, limit: self.limit.unwrap_or(PAGE).clamp(1, MOST) })
     }
 }
 
-/// A name or its beginning, if one was given. Nothing where it cannot be one.
-fn name(text: &str) -> Option<Option<ContextIdentifier>> {
+/// A name or its beginning, if one was given.
+fn name(text: &str) -> Result<Option<ContextIdentifier>, ContextIdentifierError> {
     match text.trim() {
-        "" => Some(None),
-        text => text.parse().ok().map(Some),
+        "" => Ok(None),
+        text => text.parse().map(Some),
     }
 }
 

@@ -165,5 +165,5 @@ async fn tenant(State(view): State<View>, name: Result<Path<String>, PathRejecti
         None => Tenant::NotRegistered,
     };
     let process_name = view.overviews().and_then(Overviews::process_name);
-    tenant_page::page(&view.status(None), name, found, process_name).into_response()
+    tenant_page::page(&view.status(None), name, &found, process_name).into_response()
 }

@@ -224,12 +224,12 @@ fn tenants(status: &Status, work: &Work, parameters: &Parameters) -> Markup {
 }
 
 fn row(tenant: &TenantOverview, status: &Status, work: &Work) -> Markup {
-    let (tone, word) = in_a_word(tenant);
+    let (tone, name) = in_a_word(tenant);
     let now = status.now;
     html! {
         li { a href=(path(tenant.context_identifier)) {
             b { (tenant.context_identifier) }
-            (mark(tone, word))
+            (mark(tone, name))
             span.more {
                 @match (&tenant.failure, &tenant.ticket) {
                     (Some(failure), ticket) if !failure.is_over => {
@@ -305,7 +305,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push('\u{202f}');
         }
         text.push(digit);

@@ -14,11 +14,11 @@ use crate::store::TenantSource;
 pub(super) fn page(
     status: &Status,
     name: Option<ContextIdentifier>,
-    tenant: Tenant,
+    tenant: &Tenant,
     process_name: Option<&str>,
 ) -> Page {
     let title = |otherwise: &str| name.map_or_else(|| otherwise.to_owned(), |name| name.to_string());
-    let (code, title, tone, content) = match &tenant {
+    let (code, title, tone, content) = match tenant {
         Tenant::Found(tenant) => {
             let (tone, _) = in_a_word(tenant);
             let name = tenant.context_identifier.to_string();
@@ -75,14 +75,16 @@ fn found(status: &Status, tenant: &TenantOverview, process_name: Option<&str>) -
                 section {
                     h2 { "Among replicas" }
                     dl.lines {
-                        (line("Ticket in the database", match shared.expire_time {
-                            Some(time) if time <= now => html! { "expired " (when(time, now)) },
-                            Some(time) => html! { "expires " (when(time, now)) },
-                            None => html! { "none" },
+                        (line("Ticket in the database", &html! {
+                            @match shared.expire_time {
+                                Some(time) if time <= now => { "expired " (when(time, now)) },
+                                Some(time) => { "expires " (when(time, now)) },
+                                None => "none",
+                            }
                         }))
-                        (line("Lease", match shared.lease_holder.as_deref() {
-                            Some(holder) => html! { "held by " (replica(holder, process_name)) },
-                            None => html! { "free" },
+                        (line("Lease", &html! {
+                            @if let Some(holder) = shared.lease_holder.as_deref() { "held by " (replica(holder, process_name)) }
+                            @else { "free" }
                         }))
                     }
                 }
@@ -97,15 +99,17 @@ fn ticket(ticket: Option<&TicketOverview>, now: Timestamp) -> Markup {
     };
     html! {
         dl.lines {
-            (line("Issued", when(*issue_time, now)))
-            (line("Last proved good", when(*proven_time, now)))
-            (line("Next renewal", match next_renewal {
-                Some(time) if *time > now => when(*time, now),
-                Some(_) => html! { "under way" },
-                None => html! { "none, unless somebody asks for it" },
+            (line("Issued", &when(*issue_time, now)))
+            (line("Last proved good", &when(*proven_time, now)))
+            (line("Next renewal", &html! {
+                @match next_renewal {
+                    Some(time) if *time > now => (when(*time, now)),
+                    Some(_) => "under way",
+                    None => "none, unless somebody asks for it",
+                }
             }))
-            (line("Expires", when(*expire_time, now)))
-            (line("Fingerprint", html! { code { (fingerprint) } }))
+            (line("Expires", &when(*expire_time, now)))
+            (line("Fingerprint", &html! { code { (fingerprint) } }))
         }
     }
 }
@@ -114,22 +118,22 @@ fn about(tenant: &TenantOverview, now: Timestamp) -> Markup {
     let time = |time: Option<Timestamp>| html! { @if let Some(time) = time { (when(time, now)) } @else { "unknown" } };
     html! {
         dl.lines {
-            (line("State at SuperOffice", html! { (tenant.state().as_str()) }))
-            (line("Its API", html! { @if let Some(url) = &tenant.webapi_url { code { (url) } } @else { "unknown" } }))
-            (line("System user token", html! {
+            (line("State at SuperOffice", &html! { (tenant.state().as_str()) }))
+            (line("Its API", &html! { @if let Some(url) = &tenant.webapi_url { code { (url) } } @else { "unknown" } }))
+            (line("System user token", &html! {
                 @match tenant.source {
                     TenantSource::Database => "in the database",
                     TenantSource::Directory => "in the mounted directory",
                 }
             }))
             @if tenant.source == TenantSource::Database {
-                (line("Registered", time(tenant.create_time)))
-                (line("Token replaced", time(tenant.update_time)))
+                (line("Registered", &time(tenant.create_time)))
+                (line("Token replaced", &time(tenant.update_time)))
             }
         }
     }
 }
 
-fn line(name: &str, value: Markup) -> Markup {
+fn line(name: &str, value: &Markup) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
 }

@@ -68,7 +68,7 @@ pub struct TicketOverview {
     pub proven_time: Timestamp,
     /// When it expires.
     pub expire_time: Timestamp,
-    /// When it is renewed. Nothing when nobody has asked for it since the last time: then it lapses.
+    /// When it is renewed; past while that is under way. Nothing when nobody has asked for it since the last time: then it lapses.
     pub next_renewal: Option<Timestamp>,
 }
 

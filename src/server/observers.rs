@@ -1,5 +1,6 @@
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use tokio::net::TcpListener;
@@ -7,12 +8,15 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::Connections;
 use super::door::Plaintext;
+use super::health::Health;
 use super::http1::Http1;
 use super::listener::{self, Caps};
 use super::settings::Settings;
 use super::tasks::Tasks;
 use super::{BindError, listen};
-use crate::admin::{self, Replica};
+use crate::admin::{self, Admin, Certificates, Replica};
+use crate::credentials::Overviews;
+use crate::grpc;
 use crate::identifiers::Environment;
 use crate::store;
 
@@ -56,6 +60,16 @@ impl Observers {
         }
         tasks.spawn("health listener", listener::serve(health, caps.clone(), probes, TaskTracker::new()));
     }
+}
+
+/// What the admin port tells.
+pub(super) fn told(
+    replica: Replica,
+    health: &Health,
+    certificates: Option<Arc<dyn Certificates>>,
+    overviews: Arc<OnceLock<Overviews>>,
+) -> Admin {
+    Admin { readiness: health.readiness(), replica, certificates, overviews, reason: grpc::ticket_reason }
 }
 
 /// What stays the same of this replica.

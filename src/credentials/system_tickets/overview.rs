@@ -11,13 +11,14 @@ impl SystemTickets {
         let inner = &self.0;
         let entry = inner.cache.get(tenant).filter(|entry| entry.lives(inner.clock.moment(), Duration::ZERO))?;
         let ticket = &entry.ticket;
-        let is_in_use = entry.was_asked_for();
+        // One that is under way is off the plan.
+        let renewal = inner.schedule.due(tenant).unwrap_or(ticket.refresh_time);
         Some(TicketOverview {
             fingerprint: ticket.fingerprint,
             issue_time: ticket.issue_time,
             proven_time: ticket.expire_time.saturating_sub(inner.settings.lifetime).unwrap_or(ticket.issue_time),
             expire_time: ticket.expire_time,
-            next_renewal: inner.schedule.due(tenant).filter(|_| is_in_use),
+            next_renewal: entry.was_asked_for().then_some(renewal),
         })
     }
 
