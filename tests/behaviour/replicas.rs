@@ -280,15 +280,15 @@ async fn a_replica_that_starts_with_another_client_secret_takes_the_tickets_that
     let rotated = ClientSecret::new("another-secret-8d1f");
     let replica = first.parts_of_a_replica().config(|config| config.superoffice.client_secret = rotated.into());
     let replica = replica.start().await;
-    let taken = replica.ticket(TENANT).await.unwrap();
-    assert_eq!((taken.ticket, &taken.fingerprint), (ticket.ticket, &ticket.fingerprint));
+    let adopted = replica.ticket(TENANT).await.unwrap();
+    assert_eq!((adopted.ticket, &adopted.fingerprint), (ticket.ticket, &ticket.fingerprint));
     assert_eq!(first.sandbox.exchanges(TENANT), 1);
 
     // One that was issued for another system user token is not taken, whatever the secret.
     let token = first.sandbox.add_tenant_with_token(TENANT, "Sandbox Application-changed000").system_user_token;
     first.put_tenant(TENANT, &token, false).await;
     let renewed = first.ticket(TENANT).await.unwrap();
-    assert_ne!(renewed.fingerprint, taken.fingerprint);
+    assert_ne!(renewed.fingerprint, adopted.fingerprint);
     eventually("the replica hears of it", || first.sandbox.exchanges(TENANT) == 2).await;
     within(async { while replica.ticket(TENANT).await.unwrap().fingerprint != renewed.fingerprint {} }).await;
 }
