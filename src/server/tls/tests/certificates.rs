@@ -8,6 +8,7 @@ use super::pki::{client, uri};
 use super::*;
 
 const SYNC: &str = "spiffe://corp.example/ns/crm/sa/sync";
+const OTHER: &str = "spiffe://other.example/a";
 
 /// Makes certificates, asks the server about each, and counts.
 struct Table {
@@ -289,7 +290,6 @@ async fn a_list_is_of_the_authority_that_signed_it_whoever_else_has_its_name() {
     let numbered = |name: &str, serial: u64| {
         with(client([uri(name)]), |params| params.serial_number = Some(SerialNumber::from(serial)))
     };
-    const OTHER: &str = "spiffe://other.example/a";
     let ours = |serial| table.place.corp.issue(&numbered(SYNC, serial));
     let (one, two) = (ours(1), ours(2));
     let (other_one, other_two) = (namesake.issue(&numbered(OTHER, 1)), namesake.issue(&numbered(OTHER, 2)));
