@@ -61,7 +61,7 @@ fi
 container=$(buildah from --pull-never "$image")
 containers+=("$container")
 root=$(buildah mount "$container")
-buildah inspect --type image --format '{{json .Docker}}' "$image" >"$work/image.json"
+buildah inspect --type image "$image" >"$work/image.json"
 cargo build --locked --quiet --package superoffice-sandbox
 
 mkdir -p "$output"

@@ -4,6 +4,7 @@
 In there it is asked for its health by the image's own HEALTHCHECK, and for a ticket of a tenant of the sandbox's.
 """
 import argparse
+import gzip
 import json
 import os
 import re
@@ -25,8 +26,8 @@ FILES = {
     "etc/ssl/certs/ca-certificates.crt",
     f"{DOCUMENTS}/LICENSE-APACHE",
     f"{DOCUMENTS}/LICENSE-MIT",
-    f"{DOCUMENTS}/THIRD-PARTY-LICENSES.txt",
-    f"{DOCUMENTS}/rust-COPYRIGHT-library.html",
+    f"{DOCUMENTS}/THIRD-PARTY-LICENSES.txt.gz",
+    f"{DOCUMENTS}/rust-COPYRIGHT-library.html.gz",
 }
 WRITABLE = {"tmp", "var/lib/ticketd"}
 LABELS = ["title", "description", "licenses", "version", "revision", "source", "created"]
@@ -39,7 +40,7 @@ def main():
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--revision", required=True)
     arguments = parser.parse_args()
-    config = json.loads(arguments.image.read_text())["config"]
+    config = json.loads(arguments.image.read_text())["Docker"]["config"]
     check_config(config, arguments.revision)
     check_files(arguments.root)
     check_binary(arguments.root, json.loads(arguments.sbom.read_text()))
@@ -77,7 +78,7 @@ def check_files(root):
         found.add(name)
         total += status.st_size
     ensure(found == FILES, f"files that should not be there, or are missing: {found ^ FILES}")
-    ensure(total <= MAX_BYTES, f"{total} bytes")
+    ensure(total <= MAX_BYTES, f"the image has {total} bytes, more than {MAX_BYTES}")
     print(f"files: {total} bytes ({total / 1048576:.1f} MiB) of at most {MAX_BYTES}; no shell, no setuid, no symbolic link")
 
 
@@ -89,7 +90,7 @@ def check_binary(root, sbom):
     packages = json.loads(zlib.decompress(section(binary, ".dep-v0")))["packages"]
     linked = {(package["name"], package["version"]) for package in packages if package.get("kind", "runtime") == "runtime"}
     linked = {package for package in linked if package[0] != "ticketd"}
-    text = (root / DOCUMENTS / "THIRD-PARTY-LICENSES.txt").read_text(encoding="utf-8")
+    text = gzip.decompress((root / DOCUMENTS / "THIRD-PARTY-LICENSES.txt.gz").read_bytes()).decode()
     table = set(re.findall(r"^([\w-]+) (\d\S*): ", text.split("\n" + "-" * 80)[0], re.MULTILINE))
     ensure(table == linked, f"the licences are not those of what is linked: {sorted(table ^ linked)}")
     components = {(part["name"], part["version"]) for part in sbom["components"] if part.get("purl", "").startswith("pkg:cargo/")}

@@ -217,8 +217,8 @@ impl Section<'_> {
 
     #[cfg(test)]
     fn note(&mut self, key: &'static str, note: impl FnOnce(&mut Takes)) {
-        let unknown = || Takes { expected: String::new(), is_required: false, has_default: false };
-        note(self.reader.takes.entry(format!("{}.{key}", self.name)).or_insert_with(unknown));
+        let unasked = || Takes { expected: String::new(), is_required: false, has_default: false };
+        note(self.reader.takes.entry(format!("{}.{key}", self.name)).or_insert_with(unasked));
     }
 
     /// Notes that a secret is read from there.
