@@ -24,14 +24,16 @@ finish() {
 }
 trap finish EXIT
 
+# As labels, not as build arguments: buildah takes a layer from its cache although its arguments have changed.
 # Builds what the last commit and the working tree have, under the name that is given.
 build() {
   local name=$1 dockerfile=$2
   shift 2
   epoch=$(git log -1 --format=%ct)
   nice -n 15 buildah bud --layers --format docker --pull-never --timestamp "$epoch" --file "$dockerfile" --tag "$name" \
-    --build-arg "SOURCE_DATE_EPOCH=$epoch" --build-arg "REVISION=$(git rev-parse HEAD)" \
-    --build-arg "CREATED=$(date --utc --date "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" "$@" .
+    --build-arg "SOURCE_DATE_EPOCH=$epoch" \
+    --label "org.opencontainers.image.revision=$(git rev-parse HEAD)" \
+    --label "org.opencontainers.image.created=$(date --utc --date "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" "$@" .
 }
 
 # The layers, by what is in them: the image's own name has the settings of one build in it.
