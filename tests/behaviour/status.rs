@@ -258,7 +258,7 @@ async fn register_a_hundred_thousand(world: &World) {
                 schema_version: 1,
             };
             let token = keys.seal(format!("Application-{number:010}").as_bytes(), &place).unwrap();
-            let token = token.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+            let token = token.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
             json!([tenant, token])
         })
         .collect();
