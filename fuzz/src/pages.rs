@@ -97,11 +97,12 @@ async fn router(directory: &TempDir) -> Router {
         settings.clock_leeway,
         clocks(),
     );
+    let kept_grants = KeptGrants::new(Arc::clone(&store.grants), clocks());
     let access_tokens = AccessTokens::new(
         &settings,
         Arc::clone(&superoffice),
         registrar.clone(),
-        KeptGrants::new(Arc::clone(&store.grants), clocks()),
+        kept_grants.clone(),
         KeyedHasher::random().unwrap(),
         clocks(),
         random,
@@ -113,6 +114,7 @@ async fn router(directory: &TempDir) -> Router {
         Arc::clone(&store.tenants),
         Arc::clone(&store.notices),
         tickets,
+        kept_grants,
         settings.clock_leeway,
         clocks(),
     );

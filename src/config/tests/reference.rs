@@ -1,6 +1,7 @@
 //! Keeps docs/configuration.md true: its list of keys is made of what the code asks for and the example says.
 //! With `UPDATE_DOCS` set the test writes the list anew.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -59,9 +60,9 @@ fn the_page_has_every_key_with_what_it_takes() {
     let mut page = format!("{prose}{HEADING}\n");
     page.push_str("Made from the code and ticketd.example.toml, and compared with both by a test.\n");
     for (section, text) in sections {
-        page.push_str(&format!("\n### [{section}]\n\n"));
+        write!(page, "\n### [{section}]\n\n").unwrap();
         if !text.is_empty() {
-            page.push_str(&format!("{text}\n\n"));
+            write!(page, "{text}\n\n").unwrap();
         }
         for shown in keys.iter().filter(|shown| shown.section == section) {
             page.push_str(&entry(shown, &reader.asked_for()[&shown.name()]));
@@ -86,14 +87,16 @@ fn defaults_in_comments_are_the_defaults() {
     let with = |section: &str, line: &str| {
         let mut text = files.toml("");
         if section == "tls" {
-            text.push_str(&format!(
+            write!(
+                text,
                 "[tls]\ncertificate_file = {0:?}\nkey_file = {0:?}\ndns_ca_file = {0:?}\n{line}\n",
                 files.path("key.pem")
-            ));
+            )
+            .unwrap();
         } else if text.contains(&format!("[{section}]")) {
             text = text.replacen(&format!("[{section}]"), &format!("[{section}]\n{line}"), 1);
         } else {
-            text.push_str(&format!("[{section}]\n{line}\n{}", if section == "http" { pages } else { "" }));
+            write!(text, "[{section}]\n{line}\n{}", if section == "http" { pages } else { "" }).unwrap();
         }
         format!("{:?}", parse(&text, &[]).unwrap().config)
     };
