@@ -72,7 +72,7 @@ fn refused(request_id: &str) -> Event<'_> {
 }
 
 async fn write(audit: &Audit, request_id: &str) -> Result<(), AuditUnavailable> {
-    audit.write(audit.lines([call(request_id)]), || audit.lines([refused(request_id)])).await
+    audit.write(&call(request_id), &refused(request_id)).await
 }
 
 /// Until the audit works again.
@@ -313,7 +313,7 @@ proptest! {
             reason: Some(&texts[5]),
             ..call("")
         };
-        let ids = Ids { start: "s".to_owned(), next: AtomicU64::new(0), environment: Environment::Sod };
+        let ids = Ids::new("random", Environment::Sod);
         let mut bytes = Vec::new();
         event.write(ids.stamp(Timestamp::UNIX_EPOCH), None, &mut bytes);
         prop_assert_eq!(bytes.iter().filter(|byte| !(b' '..=b'~').contains(*byte)).count(), 1);

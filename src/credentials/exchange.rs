@@ -18,7 +18,8 @@ use super::{Settings, SystemTicket, TicketError};
 use crate::audit::{Audit, Event};
 use crate::clock::Clock;
 use crate::crypto::{
-    Fingerprinter, JwtRejection, SystemUserClaims, SystemUserProfile, unverified_header, verify_system_user_jwt,
+    Fingerprinter, JwtRejection, KeptAuditName, SystemUserClaims, SystemUserProfile, unverified_header,
+    verify_system_user_jwt,
 };
 use crate::identifiers::{ContextIdentifier, UnverifiedJwt};
 use crate::random::Random;
@@ -285,6 +286,7 @@ impl Exchange {
             refresh_time,
             webapi_url,
             netserver_url: claims.netserver_url.and_then(|url| self.superoffice.checked_tenant_url(&url)),
+            audit_name: KeptAuditName::default(),
         }
     }
 }

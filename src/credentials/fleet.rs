@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::{Settings, SystemTicket, TicketError};
 use crate::clock::Clock;
-use crate::crypto::{Fingerprint, Fingerprinter};
+use crate::crypto::{Fingerprint, Fingerprinter, KeptAuditName};
 use crate::identifiers::ContextIdentifier;
 use crate::random::Random;
 use crate::store::{Lease, SharedTicket, SharedTickets, Tenant, Tenants};
@@ -156,6 +156,7 @@ impl Fleet {
             refresh_time,
             webapi_url: checked(found.webapi_url),
             netserver_url: checked(found.netserver_url),
+            audit_name: KeptAuditName::default(),
         }
     }
 }

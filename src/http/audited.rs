@@ -85,7 +85,7 @@ pub(super) async fn audited(State(audited): State<Audited>, request: Request, ne
     let outcome = unaudited.told.status;
     let instead =
         Event { decision: Decision::Refused, outcome: outcome.as_str(), reason: Some(unaudited.told.reason), ..event };
-    match audit.write(audit.lines([event]), || audit.lines([instead])).await {
+    match audit.write(&event, &instead).await {
         Ok(()) => response,
         Err(_) => unaudited.into_response(),
     }

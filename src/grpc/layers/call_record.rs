@@ -7,9 +7,12 @@ use jiff::Timestamp;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use super::audit::Common;
 use super::{code_name, record_tenant};
-use crate::audit::{Audit, Decision, Event, Issued, Kind, Lines};
-use crate::identifiers::{AccessToken, Caller, ContextIdentifier, Peer, Ticket};
+use crate::audit::{Decision, Event, Issued, Kind, Lines};
+use crate::credentials::TicketAnswer;
+use crate::crypto::KeptAuditName;
+use crate::identifiers::{AccessToken, Caller, ContextIdentifier, Peer};
 
 /// What the audit will say of a call: in the extensions of its request, where layers and services note what they know.
 /// Clones are of the same record.
@@ -27,8 +30,7 @@ struct Inner {
 /// What is known of a call when it comes.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) audit: Audit,
-    pub(super) request_id: HeaderValue,
+    pub(super) common: Arc<Common>,
     pub(super) trace_id: Option<HeaderValue>,
     pub(super) rpc: Arc<str>,
     pub(super) peer: Option<Peer>,
@@ -119,22 +121,22 @@ impl CallRecord {
     }
 
     /// Notes the ticket that the answer hands out.
-    pub fn ticket(&self, ticket: &Ticket, expire_time: Timestamp, source: &'static str) {
-        let issued = self.issued(ticket.expose(), expire_time, source);
+    pub fn ticket(&self, answer: &TicketAnswer) {
+        let issued = self.issued_ticket(answer);
         self.note(|noted| noted.whole.issued = issued);
     }
 
     /// Notes the access token that the answer hands out.
     pub fn access_token(&self, token: &AccessToken, expire_time: Timestamp, source: &'static str) {
-        let issued = self.issued(token.expose(), expire_time, source);
+        let issued = self.issued(token.expose(), &KeptAuditName::default(), expire_time, source);
         self.note(|noted| noted.whole.issued = issued);
     }
 
     /// Notes one of several tenants that the call is about: the ticket that the answer hands out of it, or why there is
     /// none.
-    pub fn part(&self, tenant: ContextIdentifier, outcome: Result<(&Ticket, Timestamp, &'static str), &Status>) {
+    pub fn part(&self, tenant: ContextIdentifier, outcome: Result<&TicketAnswer, &Status>) {
         let (issued, refusal) = match outcome {
-            Ok((ticket, expire_time, source)) => (self.issued(ticket.expose(), expire_time, source), None),
+            Ok(answer) => (self.issued_ticket(answer), None),
             Err(status) => (None, Some(status.clone())),
         };
         let part = Part { tenant: Some(tenant), issued, refusal, ..Part::default() };
@@ -146,42 +148,53 @@ impl CallRecord {
         self.0.as_ref().is_some_and(|inner| inner.noted().has_reached_a_service)
     }
 
-    /// The events of the call, which took so long until `elapsed`, as they are written.
-    pub(super) fn lines(&self, end: End<'_>, elapsed: Duration) -> Option<Lines> {
-        let inner = self.0.as_ref()?;
-        let noted = inner.noted();
-        Some(match (end, noted.parts.as_slice()) {
-            (End::Refused(_) | End::GivenUp | End::Broken, _) | (_, []) => {
-                with_event(&inner.head, &noted, &noted.whole, end, elapsed, |event| inner.head.audit.lines([event]))
-            }
+    /// What its call has in common with all others, if anything is audited.
+    pub(super) fn common(&self) -> Option<&Common> {
+        self.0.as_ref().map(|inner| &*inner.head.common)
+    }
+
+    /// Puts the events of the call into `lines`: it was named so, and took until `elapsed`.
+    pub(super) fn add_to(&self, lines: &mut Lines, request_id: &HeaderValue, end: End<'_>, elapsed: Duration) {
+        let Some(inner) = &self.0 else { return };
+        let (audit, noted) = (&inner.head.common.audit, inner.noted());
+        let mut add = |part, end| {
+            with_event(&inner.head, &noted, request_id, part, end, elapsed, |event| audit.add(&event, lines));
+        };
+        match (end, noted.parts.as_slice()) {
+            (End::Refused(_) | End::GivenUp | End::Broken, _) | (_, []) => add(&noted.whole, end),
             (End::Answered, parts) => {
-                let mut lines = inner.head.audit.lines([]);
                 for part in parts {
-                    let end = part.refusal.as_ref().map_or(End::Answered, End::Refused);
-                    with_event(&inner.head, &noted, part, end, elapsed, |event| {
-                        lines.extend(inner.head.audit.lines([event]));
-                    });
+                    add(part, part.refusal.as_ref().map_or(End::Answered, End::Refused));
                 }
-                lines
             }
-        })
+        }
     }
 
     /// Has an event of the call written that nothing waits for.
-    pub(super) fn write_off(&self, end: End<'_>, elapsed: Duration) {
+    pub(super) fn write_off(&self, request_id: &HeaderValue, end: End<'_>, elapsed: Duration) {
         let Some(inner) = &self.0 else { return };
-        let noted = inner.noted();
-        with_event(&inner.head, &noted, &noted.whole, end, elapsed, |event| {
+        let (audit, noted) = (&inner.head.common.audit, inner.noted());
+        with_event(&inner.head, &noted, request_id, &noted.whole, end, elapsed, |event| {
             if noted.has_reached_a_service {
-                inner.head.audit.note(&event);
+                audit.note(&event);
             } else {
-                inner.head.audit.note_at_the_door(&event);
+                audit.note_at_the_door(&event);
             }
         });
     }
 
-    fn issued(&self, credential: &str, expire_time: Timestamp, source: &'static str) -> Option<Issued> {
-        self.0.as_ref()?.head.audit.issued(credential, expire_time, source)
+    fn issued_ticket(&self, TicketAnswer { ticket, origin, .. }: &TicketAnswer) -> Option<Issued> {
+        self.issued(ticket.ticket.expose(), &ticket.audit_name, ticket.expire_time, origin.as_str())
+    }
+
+    fn issued(
+        &self,
+        credential: &str,
+        kept: &KeptAuditName,
+        expire_time: Timestamp,
+        source: &'static str,
+    ) -> Option<Issued> {
+        self.common()?.audit.issued(credential, kept, expire_time, source)
     }
 
     fn note(&self, note: impl FnOnce(&mut Noted)) {
@@ -201,6 +214,7 @@ impl Inner {
 fn with_event<R>(
     head: &Head,
     noted: &Noted,
+    request_id: &HeaderValue,
     part: &Part,
     end: End<'_>,
     elapsed: Duration,
@@ -216,7 +230,7 @@ fn with_event<R>(
     };
     use_it(Event {
         kind: Kind::Call,
-        request_id: head.request_id.to_str().ok(),
+        request_id: request_id.to_str().ok(),
         trace_id: head.trace_id.as_ref().and_then(trace_id),
         caller: noted.caller.as_ref(),
         peer: head.peer,
