@@ -11,6 +11,7 @@
 //! Events are JSON, one line each. When they cannot be written nothing is handed out: [`Audit::write`] says so, and
 //! [`Audit::check`] says it before anything is begun. Writing is tried again until it works.
 
+mod error;
 mod event;
 mod id;
 mod line;
@@ -21,7 +22,6 @@ mod sums;
 mod writer;
 
 use std::cell::Cell;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +32,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use self::error::{AuditError, KeyFileProblem};
 pub use self::event::{Decision, Event, Issued, Kind};
 use self::event::{Stamp, Sum};
 pub use self::id::Id;
@@ -41,7 +42,7 @@ use self::sink::Sink;
 use self::sums::Refused;
 use self::writer::{NotWritten, Writer};
 use crate::clock::Clock;
-use crate::crypto::{AuditKey, AuditKeyError, KeptAuditName, RandomnessError, random_token};
+use crate::crypto::{AuditKey, KeptAuditName, random_token};
 use crate::identifiers::{ClientSecret, Environment};
 use crate::regular_file;
 
@@ -51,7 +52,7 @@ pub const AUDIT_UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
 /// Longer ones are no keys.
 const MAX_KEY_FILE: usize = 8 * 1024;
 /// So much is kept for the next event; nearly every one is shorter.
-const LINE_BYTES: usize = 640;
+const LINE_BYTES: usize = 4 * 1024;
 
 thread_local! {
     /// Where a thread writes an event before it puts it into the queue.
@@ -98,52 +99,6 @@ pub struct Receipt(Option<EntryId>);
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the audit event cannot be written")]
 pub struct AuditUnavailable;
-
-/// Why there is no audit.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum AuditError {
-    /// The output cannot be opened.
-    #[error("{} cannot be written to", shown(.output))]
-    Output {
-        /// The output.
-        output: Output,
-        /// Why.
-        source: io::Error,
-    },
-    /// The first event was not taken.
-    #[error("{} does not take the first event: see the log for why", shown(.output))]
-    FirstEvent {
-        /// The output.
-        output: Output,
-    },
-    /// The key file cannot be used.
-    #[error("audit.hmac_key_file {} cannot be used", path.display())]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: KeyFileProblem,
-    },
-    /// There is no thread for it.
-    #[error("no thread can be started")]
-    Thread(#[source] io::Error),
-    /// There are no random numbers for the events' ids.
-    #[error(transparent)]
-    Randomness(#[from] RandomnessError),
-}
-
-/// Why a file gives no key.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum KeyFileProblem {
-    /// It cannot be read.
-    #[error("{0}")]
-    Unreadable(io::Error),
-    /// It holds something else.
-    #[error("{0}")]
-    Content(AuditKeyError),
-}
 
 #[derive(Debug)]
 struct Inner {
@@ -409,13 +364,14 @@ impl Ids {
 
 /// Without taking memory for it: so much of a cached call's time would go there.
 fn with_lines<R>(add: impl FnOnce(&mut Lines), put: impl FnOnce(&[u8]) -> R) -> R {
-    let mut lines = Lines(LINES.take());
+    let mut lines = Lines(LINES.try_with(Cell::take).unwrap_or_default());
     lines.0.reserve(LINE_BYTES);
     add(&mut lines);
     let outcome = put(&lines.0);
     lines.0.clear();
     lines.0.shrink_to(LINE_BYTES);
-    LINES.set(lines.0);
+    // What ends with its thread needs no room.
+    let _ = LINES.try_with(|kept| kept.set(lines.0));
     outcome
 }
 
@@ -424,14 +380,6 @@ pub fn read_key(path: &Path) -> Result<AuditKey, AuditError> {
     let failed = |source| AuditError::KeyFile { path: path.to_owned(), source };
     let content = regular_file::read(path, MAX_KEY_FILE).map_err(|error| failed(KeyFileProblem::Unreadable(error)))?;
     AuditKey::read(&content.bytes).map_err(|error| failed(KeyFileProblem::Content(error)))
-}
-
-fn shown(output: &Output) -> String {
-    match output {
-        Output::Stdout => "stdout, which audit.output names,".to_owned(),
-        Output::File(path) => format!("audit.path {}", path.display()),
-        Output::Off => "nothing".to_owned(),
-    }
 }
 
 #[cfg(test)]

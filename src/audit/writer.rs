@@ -244,8 +244,11 @@ impl Writer {
         let mut state = self.state();
         state.is_without_scribe = true;
         if state.stage == Stage::Called {
-            self.hand_over(state);
+            state.stage = Stage::HandedOver;
         }
+        drop(state);
+        // It may have waited for the scribe to end.
+        self.work.notify_one();
     }
 
     fn hand_over(&self, mut state: MutexGuard<'_, State>) {
