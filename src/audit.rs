@@ -92,7 +92,7 @@ pub struct Audit(Option<Arc<Inner>>);
 pub struct Lines(Vec<u8>);
 
 /// Tells a call's own events among those that are being written.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Receipt(Option<EntryId>);
 
 /// An event could not be written. What it tells of must not be handed out.

@@ -163,7 +163,7 @@ impl Open {
             let unavailable = status::audit_unavailable();
             let end = End::Refused(&unavailable);
             let add = |lines: &mut Lines| self.record.add_to(lines, &self.request_id, end, elapsed);
-            audit.amend(mem::take(receipt), add);
+            audit.amend(*receipt, add);
         }
         Poll::Ready(written)
     }
