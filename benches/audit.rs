@@ -29,6 +29,8 @@ const TENANT: &str = "Cust12345";
 /// The name of every audit's thread. Only one is at work at a time.
 const AUDIT_THREAD: &str = "audit";
 const OUTPUTS: [&str; 3] = ["off", "pipe", "file"];
+/// Calls at once, and the connections that they come over.
+const LOADS: [(usize, usize); 4] = [(64, 1), (64, 8), (8, 1), (1, 1)];
 
 /// A server whose threads have a name of their own.
 struct Case {
@@ -36,7 +38,7 @@ struct Case {
     _runtime: Runtime,
     _server: Server,
     _directory: TempDir,
-    tickets: TicketServiceClient<Channel>,
+    tickets: Vec<TicketServiceClient<Channel>>,
     /// Microseconds of processor time a call, one figure a round.
     costs: Vec<f64>,
 }
@@ -54,13 +56,13 @@ fn main() {
     let sandbox = client.block_on(Sandbox::builder().start()).unwrap();
     let token = sandbox.add_tenant(TENANT).system_user_token;
     let mut cases: Vec<_> = OUTPUTS.iter().map(|output| Case::new(output, &sandbox, &token, &client)).collect();
-    for concurrency in [1, 8, 64] {
+    for (calls, connections) in LOADS {
         for _ in 0..rounds {
             for case in &mut cases {
-                client.block_on(case.measure(concurrency, round));
+                client.block_on(case.measure(calls, connections, round));
             }
         }
-        println!("{concurrency} calls at once:");
+        println!("calls at once: {calls}, connections: {connections}");
         let without = cases[0].costs.clone();
         for case in &mut cases {
             let shares = case.costs.iter().zip(&without).map(|(cost, without)| (cost / without - 1.0) * 100.0);
@@ -88,11 +90,11 @@ impl Case {
         Self { output, _runtime: runtime, _server: server, _directory: directory, tickets, costs: Vec::new() }
     }
 
-    async fn measure(&mut self, concurrency: usize, round: Duration) {
+    async fn measure(&mut self, calls: usize, connections: usize, round: Duration) {
         let before = processor_time(self.output);
         let start = Instant::now();
-        let callers: Vec<_> =
-            (0..concurrency).map(|_| tokio::spawn(call(self.tickets.clone(), start, round))).collect();
+        let connections = self.tickets.iter().take(connections).cycle().take(calls);
+        let callers: Vec<_> = connections.map(|tickets| tokio::spawn(call(tickets.clone(), start, round))).collect();
         let mut calls = 0;
         for caller in callers {
             calls += caller.await.unwrap();
@@ -117,15 +119,20 @@ fn request() -> GetSystemTicketRequest {
     GetSystemTicketRequest { context_identifier: TENANT.to_owned(), min_validity: None }
 }
 
-async fn connected(address: SocketAddr, token: &str) -> TicketServiceClient<Channel> {
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+async fn connected(address: SocketAddr, token: &str) -> Vec<TicketServiceClient<Channel>> {
+    let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+    let most = LOADS.iter().map(|(_, connections)| *connections).max().unwrap();
+    let mut channels = Vec::new();
+    for _ in 0..most {
+        channels.push(endpoint.connect().await.unwrap());
+    }
     let request = PutTenantRequest {
         context_identifier: TENANT.to_owned(),
         system_user_token: token.to_owned(),
         accept_serial: false,
     };
-    TenantServiceClient::new(channel.clone()).put_tenant(request).await.unwrap();
-    TicketServiceClient::new(channel)
+    TenantServiceClient::new(channels[0].clone()).put_tenant(request).await.unwrap();
+    channels.into_iter().map(TicketServiceClient::new).collect()
 }
 
 fn runtime(name: &str) -> Runtime {

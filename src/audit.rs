@@ -2,38 +2,47 @@
 //! system before the answer leaves.
 //!
 //! ```text
-//! grpc, http, credentials ── Audit ── Queue ── Writer ─┬─ there and then, where the kernel does not wait (pipes)
+//! grpc, http, credentials ── Audit ── Queue ── Writer ─┬─ a task, where the kernel does not wait (pipes)
 //!                                                      └─ a thread (files, and whatever blocks or fails)
 //! ```
+//!
+//! All that is ready goes with one write, as the write costs more than an event.
 //!
 //! Events are JSON, one line each. When they cannot be written nothing is handed out: [`Audit::write`] says so, and
 //! [`Audit::check`] says it before anything is begun. Writing is tried again until it works.
 
+mod error;
 mod event;
+mod id;
 mod line;
 mod queue;
-mod receipt;
+mod scribe;
 mod sink;
 mod sums;
 mod writer;
 
-use std::io;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use self::error::{AuditError, KeyFileProblem};
 pub use self::event::{Decision, Event, Issued, Kind};
 use self::event::{Stamp, Sum};
-use self::receipt::Receipt;
+pub use self::id::Id;
+use self::id::START;
+use self::queue::{EntryId, Full, Waits};
 use self::sink::Sink;
 use self::sums::Refused;
-use self::writer::Writer;
+use self::writer::{NotWritten, Writer};
 use crate::clock::Clock;
-use crate::crypto::{AuditKey, AuditKeyError, RandomnessError, random_token};
+use crate::crypto::{AuditKey, KeptAuditName, random_token};
 use crate::identifiers::{ClientSecret, Environment};
 use crate::regular_file;
 
@@ -42,6 +51,13 @@ pub const AUDIT_UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
 
 /// Longer ones are no keys.
 const MAX_KEY_FILE: usize = 8 * 1024;
+/// So much is kept for the next event; nearly every one is shorter.
+const LINE_BYTES: usize = 4 * 1024;
+
+thread_local! {
+    /// Where a thread writes an event before it puts it into the queue.
+    static LINES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Where and how events are written.
 #[derive(Clone, Debug)]
@@ -71,73 +87,24 @@ pub enum Output {
 #[derive(Clone, Debug)]
 pub struct Audit(Option<Arc<Inner>>);
 
-/// Whole events, ready to be written.
-#[derive(Debug)]
+/// Where events are put that are written together.
+#[derive(Debug, Default)]
 pub struct Lines(Vec<u8>);
 
-impl Lines {
-    /// Puts more events behind these.
-    pub fn extend(&mut self, more: Self) {
-        self.0.extend(more.0);
-    }
-}
+/// Tells a call's own events among those that are being written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Receipt(Option<EntryId>);
 
 /// An event could not be written. What it tells of must not be handed out.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the audit event cannot be written")]
 pub struct AuditUnavailable;
 
-/// Why there is no audit.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum AuditError {
-    /// The output cannot be opened.
-    #[error("{} cannot be written to", shown(.output))]
-    Output {
-        /// The output.
-        output: Output,
-        /// Why.
-        source: io::Error,
-    },
-    /// The first event was not taken.
-    #[error("{} does not take the first event: see the log for why", shown(.output))]
-    FirstEvent {
-        /// The output.
-        output: Output,
-    },
-    /// The key file cannot be used.
-    #[error("audit.hmac_key_file {} cannot be used", path.display())]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: KeyFileProblem,
-    },
-    /// There is no thread for it.
-    #[error("no thread can be started")]
-    Thread(#[source] io::Error),
-    /// There are no random numbers for the events' ids.
-    #[error(transparent)]
-    Randomness(#[from] RandomnessError),
-}
-
-/// Why a file gives no key.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum KeyFileProblem {
-    /// It cannot be read.
-    #[error("{0}")]
-    Unreadable(io::Error),
-    /// It holds something else.
-    #[error("{0}")]
-    Content(AuditKeyError),
-}
-
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
     clock: Arc<dyn Clock>,
-    key: RwLock<AuditKey>,
+    key: ArcSwap<AuditKey>,
     ids: Arc<Ids>,
     writer: Arc<Writer>,
 }
@@ -145,7 +112,7 @@ struct Inner {
 /// What the ids of one process's events are made of.
 #[derive(Debug)]
 struct Ids {
-    start: String,
+    start: [u8; START],
     next: AtomicU64,
     environment: Environment,
 }
@@ -188,18 +155,18 @@ impl Audit {
         let output = || settings.output.clone();
         sink.open(clock.elapsed()).map_err(|source| AuditError::Output { output: output(), source })?;
 
-        let start: String = random_token()?.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
-        let ids = Arc::new(Ids { start, next: AtomicU64::new(0), environment });
-        let writer = Arc::new(Writer::new(sink, settings.fsync, Arc::clone(&clock)));
+        let ids = Arc::new(Ids::new(&random_token()?, environment));
+        let writer = Arc::new(Writer::new(sink, Arc::clone(&clock)));
         let (thread_writer, thread_ids, thread_clock) = (Arc::clone(&writer), Arc::clone(&ids), Arc::clone(&clock));
         let tell = move |sums: Vec<(Refused, Sum)>| thread_ids.lines_of_sums(&sums, thread_clock.now());
         let run = move || thread_writer.run(tell);
         std::thread::Builder::new().name("audit".to_owned()).spawn(run).map_err(AuditError::Thread)?;
+        tokio::spawn(scribe::serve(Arc::clone(&writer), Arc::clone(&clock), settings.write_timeout));
 
-        let inner = Inner { settings: settings.clone(), clock, key: RwLock::new(key), ids, writer };
+        let inner = Inner { settings: settings.clone(), clock, key: ArcSwap::from_pointee(key), ids, writer };
         let audit = Self(Some(Arc::new(inner)));
-        let first = || audit.lines([Event::of_server(Kind::Start)]);
-        audit.write(first(), first).await.map_err(|_| AuditError::FirstEvent { output: output() })?;
+        let first = Event::of_server(Kind::Start);
+        audit.write(&first, &first).await.map_err(|_| AuditError::FirstEvent { output: output() })?;
         Ok(audit)
     }
 
@@ -217,61 +184,80 @@ impl Audit {
     }
 
     /// A name for a call that came without one.
-    pub fn draw_id(&self) -> String {
-        let Some(inner) = &self.0 else { return String::new() };
-        let mut id = Vec::with_capacity(32);
-        line::id(&mut id, &inner.ids.start, inner.ids.next());
-        String::from_utf8(id).unwrap_or_default()
+    pub fn draw_id(&self) -> Id {
+        self.0.as_ref().map(|inner| inner.ids.next()).unwrap_or_default()
     }
 
     /// What an event says of a credential that is handed out.
-    pub fn issued(&self, credential: &str, expire_time: Timestamp, source: &'static str) -> Option<Issued> {
-        let key = self.0.as_ref()?.key.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Issued { name: key.name(credential), key: key.id(), expire_time, source })
+    pub fn issued(
+        &self,
+        credential: &str,
+        kept: &KeptAuditName,
+        expire_time: Timestamp,
+        source: &'static str,
+    ) -> Option<Issued> {
+        let key = self.0.as_ref()?.key.load();
+        Some(Issued { name: key.kept_name(kept, credential), key: key.id(), expire_time, source })
     }
 
-    /// The events as they are written, with the time of now.
-    pub fn lines<'a>(&self, events: impl IntoIterator<Item = Event<'a>>) -> Lines {
-        let Some(inner) = &self.0 else { return Lines(Vec::new()) };
-        let now = inner.clock.now();
-        let mut lines = Vec::with_capacity(640);
-        for event in events {
-            event.write(inner.ids.stamp(now), None, &mut lines);
-        }
-        Lines(lines)
+    /// Puts an event into `lines`, with the time of now.
+    pub fn add(&self, event: &Event<'_>, lines: &mut Lines) {
+        let Some(inner) = &self.0 else { return };
+        event.write(inner.ids.stamp(inner.clock.now()), None, &mut lines.0);
     }
 
-    /// Returns when the operating system has the events. When that fails, what they tell of must not be handed out, and
+    /// Returns when the operating system has the event. When that fails, what it tells of must not be handed out, and
     /// `otherwise` tells what happened instead; that is written as soon as anything can be.
-    pub async fn write(&self, lines: Lines, otherwise: impl FnOnce() -> Lines) -> Result<(), AuditUnavailable> {
+    pub async fn write(&self, event: &Event<'_>, otherwise: &Event<'_>) -> Result<(), AuditUnavailable> {
         let Some(inner) = &self.0 else { return Ok(()) };
-        let writer = &inner.writer;
-        let receipt = Arc::new(Receipt::default());
-        let entry = self.check().ok().and_then(|()| writer.put(lines.0, Some(Arc::clone(&receipt))).ok());
-        if entry.is_some() {
-            let outcome = if let Some(outcome) = receipt.outcome() {
-                outcome
-            } else {
-                tokio::select! {
-                    biased;
-                    outcome = receipt.settled() => outcome,
-                    () = inner.clock.sleep(inner.settings.write_timeout) => writer.give_up(&receipt),
-                }
-            };
-            if outcome.is_ok() {
-                return Ok(());
-            }
+        let mut receipt = Receipt::default();
+        let since = inner.clock.elapsed();
+        let write =
+            |context: &mut Context<'_>| self.poll_write(&mut receipt, since, |lines| self.add(event, lines), context);
+        let written = std::future::poll_fn(write).await;
+        if written.is_err() {
+            self.amend(receipt, |lines| self.add(otherwise, lines));
         }
-        if writer.refused(entry, otherwise().0).is_err() {
+        written
+    }
+
+    /// [`write`](Self::write) for a future of one's own, without whose memory it does: polled first, it has `add` put in
+    /// the events. `since` is the time of that.
+    pub fn poll_write(
+        &self,
+        receipt: &mut Receipt,
+        since: Duration,
+        add: impl FnOnce(&mut Lines),
+        context: &Context<'_>,
+    ) -> Poll<Result<(), AuditUnavailable>> {
+        let Some(inner) = &self.0 else { return Poll::Ready(Ok(())) };
+        if let Some(entry) = receipt.0 {
+            return inner.writer.poll(entry, context).map_err(|NotWritten| AuditUnavailable);
+        }
+        let waits = Waits { waker: context.waker().clone(), since };
+        match with_lines(add, |lines| inner.writer.put(lines, Some(waits))) {
+            Ok(entry) => {
+                receipt.0 = Some(entry);
+                Poll::Pending
+            }
+            Err(Full) => Poll::Ready(Err(AuditUnavailable)),
+        }
+    }
+
+    /// Has what happened instead written, after a write that failed.
+    pub fn amend(&self, receipt: Receipt, add: impl FnOnce(&mut Lines)) {
+        let Some(inner) = &self.0 else { return };
+        let mut lines = Lines::default();
+        add(&mut lines);
+        if inner.writer.refused(receipt.0, lines.0).is_err() {
             self.count("UNAVAILABLE", AUDIT_UNAVAILABLE);
         }
-        Err(AuditUnavailable)
     }
 
     /// Has an event written that nothing waits for.
     pub fn note(&self, event: &Event<'_>) {
         let Some(inner) = &self.0 else { return };
-        if inner.writer.put(self.lines([*event]).0, None).is_err() {
+        if with_lines(|lines| self.add(event, lines), |lines| inner.writer.put(lines, None)).is_err() {
             self.count(event.outcome, event.reason.unwrap_or_default());
         }
     }
@@ -312,10 +298,10 @@ impl Audit {
         let Some(inner) = &self.0 else { return };
         let sums = inner.writer.state().sums.take();
         if !sums.is_empty() {
-            let _ = inner.writer.put(inner.ids.lines_of_sums(&sums, inner.clock.now()), None);
+            let _ = inner.writer.put(&inner.ids.lines_of_sums(&sums, inner.clock.now()), None);
         }
-        let last = || self.lines([Event::of_server(Kind::Stop)]);
-        if self.write(last(), last).await.is_err() {
+        let last = Event::of_server(Kind::Stop);
+        if self.write(&last, &last).await.is_err() {
             tracing::error!("the last audit events are lost");
         }
     }
@@ -335,10 +321,9 @@ impl Audit {
 
 impl Inner {
     fn replace_key(&self, key: &AuditKey) {
-        let mut current = self.key.write().unwrap_or_else(PoisonError::into_inner);
-        if current.id() != key.id() {
+        if self.key.load().id() != key.id() {
             tracing::info!(key = %key.id(), "the audit key is replaced");
-            current.clone_from(key);
+            self.key.store(Arc::new(key.clone()));
         }
     }
 }
@@ -350,12 +335,20 @@ impl Drop for Inner {
 }
 
 impl Ids {
-    fn next(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+    fn new(random: &str, environment: Environment) -> Self {
+        let mut start = [b'0'; START];
+        for (place, byte) in start.iter_mut().zip(random.bytes().filter(u8::is_ascii_alphanumeric)) {
+            *place = byte;
+        }
+        Self { start, next: AtomicU64::new(0), environment }
     }
 
-    fn stamp(&self, time: Timestamp) -> Stamp<'_> {
-        Stamp { time, start: &self.start, number: self.next(), environment: self.environment }
+    fn next(&self) -> Id {
+        Id::new(self.start, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn stamp(&self, time: Timestamp) -> Stamp {
+        Stamp { time, id: self.next(), environment: self.environment }
     }
 
     fn lines_of_sums(&self, sums: &[(Refused, Sum)], now: Timestamp) -> Vec<u8> {
@@ -369,19 +362,24 @@ impl Ids {
     }
 }
 
+/// Without taking memory for it: so much of a cached call's time would go there.
+fn with_lines<R>(add: impl FnOnce(&mut Lines), put: impl FnOnce(&[u8]) -> R) -> R {
+    let mut lines = Lines(LINES.try_with(Cell::take).unwrap_or_default());
+    lines.0.reserve(LINE_BYTES);
+    add(&mut lines);
+    let outcome = put(&lines.0);
+    lines.0.clear();
+    lines.0.shrink_to(LINE_BYTES);
+    // What ends with its thread needs no room.
+    let _ = LINES.try_with(|kept| kept.set(lines.0));
+    outcome
+}
+
 /// Reads a key file. It may block.
 pub fn read_key(path: &Path) -> Result<AuditKey, AuditError> {
     let failed = |source| AuditError::KeyFile { path: path.to_owned(), source };
     let content = regular_file::read(path, MAX_KEY_FILE).map_err(|error| failed(KeyFileProblem::Unreadable(error)))?;
     AuditKey::read(&content.bytes).map_err(|error| failed(KeyFileProblem::Content(error)))
-}
-
-fn shown(output: &Output) -> String {
-    match output {
-        Output::Stdout => "stdout, which audit.output names,".to_owned(),
-        Output::File(path) => format!("audit.path {}", path.display()),
-        Output::Off => "nothing".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod sign_in;
 mod system_token_signer;
 mod verification_keys;
 
-pub use audit_key::{AuditKey, AuditKeyError, AuditKeyId, AuditName};
+pub use audit_key::{AuditKey, AuditKeyError, AuditKeyId, AuditName, KeptAuditName};
 pub use fingerprint::{Fingerprint, FingerprintError, Fingerprinter, KeyedHasher, RandomnessError, issued_for};
 pub use jwt_verifier::{
     IdTokenClaims, IdTokenProfile, JwtAlgorithm, JwtHeader, JwtRejection, ServiceAccountClaims, ServiceAccountProfile,

@@ -1,7 +1,9 @@
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::id::Id;
 use super::line::Line;
 use crate::crypto::{AuditKeyId, AuditName};
 use crate::identifiers::{Caller, ContextIdentifier, Environment, Peer};
@@ -94,11 +96,9 @@ pub(super) struct Sum {
 
 /// What every event of a process has.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stamp<'a> {
+pub(super) struct Stamp {
     pub(super) time: Timestamp,
-    /// The beginning of every event's id.
-    pub(super) start: &'a str,
-    pub(super) number: u64,
+    pub(super) id: Id,
     pub(super) environment: Environment,
 }
 
@@ -136,34 +136,36 @@ impl<'a> Event<'a> {
         Self { decision: Decision::Refused, tenant, outcome: "INTERNAL", reason, ..Self::of_server(Kind::Security) }
     }
 
-    pub(super) fn write(&self, stamp: Stamp<'_>, sum: Option<Sum>, bytes: &mut Vec<u8>) {
+    pub(super) fn write(&self, stamp: Stamp, sum: Option<Sum>, bytes: &mut Vec<u8>) {
         let mut line = Line::begin(bytes, "stream", "audit");
         line.time("ts", stamp.time);
-        line.id("event_id", stamp.start, stamp.number);
-        line.text("kind", self.kind.name());
+        line.plain("event_id", stamp.id.as_bytes());
+        line.plain("kind", self.kind.name().as_bytes());
         line.optional_text("request_id", self.request_id);
         line.optional_text("trace_id", self.trace_id);
         if let Some(caller) = self.caller {
             line.shown("caller", &caller.id);
             line.optional_text("pod_uid", caller.pod_uid.as_deref());
         }
-        if let Some(peer) = self.caller.map(|caller| caller.peer).or(self.peer) {
-            line.shown("peer", &peer);
+        match self.caller.map(|caller| caller.peer).or(self.peer) {
+            Some(Peer::Tcp(SocketAddr::V4(address))) => line.address("peer", address),
+            Some(peer) => line.shown("peer", &peer),
+            None => {}
         }
         line.optional_text("rpc", Some(self.rpc).filter(|rpc| !rpc.is_empty()));
-        line.text("environment", stamp.environment.as_str());
+        line.plain("environment", stamp.environment.as_str().as_bytes());
         line.optional_text("tenant", self.tenant.as_ref().map(ContextIdentifier::as_str));
         line.optional_text("user", self.user);
-        line.text("decision", self.decision.name());
+        line.plain("decision", self.decision.name().as_bytes());
         line.optional_text("rule_id", self.rule_id);
         if let Some(Issued { name, key, expire_time, source }) = self.issued {
-            line.text("source", source);
+            line.plain("source", source.as_bytes());
             line.hexadecimal("credential_hmac", name.number(), 32);
             line.hexadecimal("hmac_key_id", u128::from(key.number()), 8);
             line.time("expires_at", expire_time);
         }
         line.optional_text("change", self.change);
-        line.text("outcome", self.outcome);
+        line.plain("outcome", self.outcome.as_bytes());
         line.optional_text("reason", self.reason);
         if let Some(Sum { count, since, until }) = sum {
             line.number("count", count);

@@ -1,13 +1,13 @@
 //! One event's line, written member by member: the events of cached calls are a good part of what such a call costs.
 
 use std::fmt::{self, Write};
+use std::net::SocketAddrV4;
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 
 /// To the microsecond.
 const TIMES: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// A JSON object on one line of printable ASCII, whatever its members hold.
 pub(super) struct Line<'a>(&'a mut Vec<u8>);
@@ -40,6 +40,18 @@ impl<'a> Line<'a> {
         self.0.push(b'"');
     }
 
+    /// Written by hand, as it is in each event: the address of nearly every peer.
+    pub(super) fn address(&mut self, name: &'static str, value: SocketAddrV4) {
+        self.name(name);
+        self.0.push(b'"');
+        for (octet, end) in value.ip().octets().into_iter().zip(*b"...:") {
+            decimal(self.0, octet.into());
+            self.0.push(end);
+        }
+        decimal(self.0, value.port().into());
+        self.0.push(b'"');
+    }
+
     pub(super) fn time(&mut self, name: &'static str, value: Timestamp) {
         self.name(name);
         self.0.push(b'"');
@@ -53,18 +65,18 @@ impl<'a> Line<'a> {
         decimal(self.0, value);
     }
 
-    pub(super) fn hexadecimal(&mut self, name: &'static str, value: u128, digits: u32) {
+    pub(super) fn hexadecimal(&mut self, name: &'static str, value: u128, digits: usize) {
         self.name(name);
         self.0.push(b'"');
         hexadecimal(self.0, value, digits);
         self.0.push(b'"');
     }
 
-    /// What [`id`] makes.
-    pub(super) fn id(&mut self, name: &'static str, start: &str, number: u64) {
+    /// A text that needs no escaping.
+    pub(super) fn plain(&mut self, name: &'static str, value: &[u8]) {
         self.name(name);
         self.0.push(b'"');
-        id(self.0, start, number);
+        self.0.extend_from_slice(value);
         self.0.push(b'"');
     }
 
@@ -88,13 +100,6 @@ impl<'a> Line<'a> {
     }
 }
 
-/// `start`, which is plain, and a number: no two are the same.
-pub(super) fn id(bytes: &mut Vec<u8>, start: &str, number: u64) {
-    bytes.extend_from_slice(start.as_bytes());
-    bytes.push(b'-');
-    hexadecimal(bytes, u128::from(number), (u64::BITS - number.leading_zeros()).div_ceil(4).max(1));
-}
-
 struct Escaping<'a>(&'a mut Vec<u8>);
 
 impl Write for Escaping<'_> {
@@ -107,7 +112,8 @@ impl Write for Escaping<'_> {
 /// Everything beyond printable ASCII is escaped: nothing ends the line, steers a terminal or turns the direction of
 /// reading, and no list of such characters has to be right.
 fn escaped(bytes: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(is_plain) {
+    // Without a way out of the loop the processor looks at many bytes at once.
+    if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
         bytes.extend_from_slice(text.as_bytes());
         return;
     }
@@ -129,26 +135,30 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')
 }
 
-fn hexadecimal(bytes: &mut Vec<u8>, value: u128, digits: u32) {
-    for place in (0..digits).rev() {
-        let digit = usize::try_from(value >> (4 * place) & 0xf).unwrap_or_default();
-        bytes.extend(DIGITS.get(digit));
+fn hexadecimal(bytes: &mut Vec<u8>, value: u128, digits: usize) {
+    let mut text = [0; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
     }
+    bytes.extend_from_slice(text.get(text.len().saturating_sub(digits)..).unwrap_or_default());
+}
+
+fn digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }
 
 fn decimal(bytes: &mut Vec<u8>, mut value: u64) {
-    let start = bytes.len();
-    loop {
-        let digit = usize::try_from(value % 10).unwrap_or_default();
-        bytes.extend(DIGITS.get(digit));
+    let mut text = [0; 20];
+    let mut length = 0;
+    for place in text.iter_mut().rev() {
+        *place = digit(u8::try_from(value % 10).unwrap_or_default());
         value /= 10;
+        length += 1;
         if value == 0 {
             break;
         }
     }
-    if let Some(digits) = bytes.get_mut(start..) {
-        digits.reverse();
-    }
+    bytes.extend_from_slice(text.get(text.len() - length..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -168,11 +178,12 @@ mod tests {
         line.number("zero", 0);
         line.number("most", u64::MAX);
         line.hexadecimal("id", 0xab, 8);
+        line.address("peer", SocketAddrV4::new([127, 0, 10, 255].into(), 65_535));
         line.end();
         assert_eq!(
             serde_json::from_slice::<Value>(&bytes).unwrap(),
             json!({"stream": "audit", "ts": "2026-11-22T12:00:00.123456Z", "text": "a\"b\\c", "zero": 0,
-                   "most": u64::MAX, "id": "000000ab"})
+                   "most": u64::MAX, "id": "000000ab", "peer": "127.0.10.255:65535"})
         );
     }
 

@@ -1,6 +1,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::task::Waker;
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -72,7 +73,7 @@ fn refused(request_id: &str) -> Event<'_> {
 }
 
 async fn write(audit: &Audit, request_id: &str) -> Result<(), AuditUnavailable> {
-    audit.write(audit.lines([call(request_id)]), || audit.lines([refused(request_id)])).await
+    audit.write(&call(request_id), &refused(request_id)).await
 }
 
 /// Until the audit works again.
@@ -144,6 +145,30 @@ async fn many_at_once_are_all_written() {
             events.iter().filter_map(|event| event["request_id"].as_str()).map(|id| id.parse().unwrap()).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..1_000).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_goes_on_elsewhere_is_told_there() {
+    let place = Place::new();
+    let audit = place.open().await.unwrap();
+    let mut writing = std::pin::pin!(write(&audit, "moved"));
+    assert!(writing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    tokio::time::timeout(Duration::from_secs(10), writing).await.expect("it is woken").unwrap();
+    assert_eq!(decisions(&place.events()), [("moved", "allowed")]);
+}
+
+#[test]
+fn writing_goes_on_without_the_runtime_that_it_began_in() {
+    for is_pipe in [false, true] {
+        let place = Place::new();
+        let _reader = is_pipe.then(|| {
+            place.pipe();
+            File::options().read(true).write(true).open(place.path()).unwrap()
+        });
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let audit = runtime().block_on(place.open()).unwrap();
+        runtime().block_on(write(&audit, "late")).unwrap();
     }
 }
 
@@ -313,7 +338,7 @@ proptest! {
             reason: Some(&texts[5]),
             ..call("")
         };
-        let ids = Ids { start: "s".to_owned(), next: AtomicU64::new(0), environment: Environment::Sod };
+        let ids = Ids::new("random", Environment::Sod);
         let mut bytes = Vec::new();
         event.write(ids.stamp(Timestamp::UNIX_EPOCH), None, &mut bytes);
         prop_assert_eq!(bytes.iter().filter(|byte| !(b' '..=b'~').contains(*byte)).count(), 1);

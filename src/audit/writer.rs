@@ -1,13 +1,15 @@
+use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tracing::{error, info};
 
 use super::event::Sum;
-use super::queue::{EntryId, Full, Queue};
-use super::receipt::{NotWritten, Receipt};
+use super::queue::{EntryId, Full, Queue, Waits};
 use super::sink::{Opened, Sink};
 use super::sums::{Refused, Sums};
 use crate::clock::Clock;
@@ -20,21 +22,27 @@ const SUM_INTERVAL: Duration = Duration::from_secs(1);
 /// What waits for one write in a pipe is tried again after it; calls wait by their own clock.
 const PIPE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Gets events to the operating system, in their order.
+/// Gets events to the operating system, in their order and many at once.
 ///
-/// Whoever puts an event into an idle queue writes it there and then if the kernel does that without waiting, as it does
-/// for pipes: a cached call is too cheap to wake another thread for. Everything that may block is left to a thread of its
-/// own, which takes all that waits at once. `busy` says that somebody writes; who does, goes on until the queue is empty.
+/// Who puts an event into an idle queue calls the [scribe](super::scribe), which writes all that is there by then if the
+/// kernel does that without waiting, as it does for pipes. Everything that may block is left to a thread of its own.
+/// Whoever writes goes on until the queue is empty.
 #[derive(Debug)]
 pub(super) struct Writer {
     state: Mutex<State>,
+    /// Calls the scribe.
+    pub(super) called: Notify,
+    /// Calls the thread.
     work: Condvar,
-    /// Held by whoever made `busy` true.
-    sink: Mutex<Desk>,
+    /// Held by whoever writes.
+    desk: Mutex<Desk>,
+    /// Entries before this one are written, but for those that were refused.
+    written: AtomicU64,
+    /// Entries before this one that were not known to be written when writing failed are refused.
+    refused: AtomicU64,
     failing: AtomicBool,
     /// Whether the last sink that was opened writes without waiting.
     at_once: AtomicBool,
-    fsync: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -42,13 +50,26 @@ pub(super) struct Writer {
 pub(super) struct State {
     pub(super) queue: Queue,
     pub(super) sums: Sums,
-    /// Somebody writes.
-    busy: bool,
-    /// It is the thread.
-    handed_over: bool,
+    stage: Stage,
+    /// There is nobody but the thread.
+    is_without_scribe: bool,
     closed: bool,
     /// How many calls were refused since writing began to fail.
     refused: u64,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// Nobody's: the queue is empty.
+    #[default]
+    Idle,
+    /// The scribe's.
+    Called,
+    /// The thread's, which has yet to begin.
+    HandedOver,
+    /// The thread's.
+    Thread,
 }
 
 /// The sink, and what is needed to fill it, kept from one write to the next.
@@ -56,18 +77,24 @@ pub(super) struct State {
 struct Desk {
     sink: Sink,
     batch: Vec<u8>,
-    settled: Vec<Arc<Receipt>>,
+    settled: Vec<Waker>,
 }
 
+/// The event could not be handed to the operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotWritten;
+
 impl Writer {
-    pub(super) fn new(sink: Sink, fsync: bool, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(sink: Sink, clock: Arc<dyn Clock>) -> Self {
         Self {
             state: Mutex::default(),
+            called: Notify::new(),
             work: Condvar::new(),
-            sink: Mutex::new(Desk { sink, batch: Vec::new(), settled: Vec::new() }),
+            desk: Mutex::new(Desk { sink, batch: Vec::new(), settled: Vec::new() }),
+            written: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             at_once: AtomicBool::new(false),
-            fsync,
             clock,
         }
     }
@@ -81,19 +108,50 @@ impl Writer {
         self.failing.load(Ordering::Acquire)
     }
 
-    /// Puts lines into the queue and sees to it that they are written.
-    pub(super) fn put(&self, lines: Vec<u8>, receipt: Option<Arc<Receipt>>) -> Result<EntryId, Full> {
+    /// Puts lines into the queue and sees to it that they are written. Whoever waits for that is woken when it is decided;
+    /// nobody does while writing fails.
+    pub(super) fn put(&self, lines: &[u8], waits: Option<Waits>) -> Result<EntryId, Full> {
         let mut state = self.state();
-        let id = state.queue.push(lines, receipt)?;
-        if !mem::replace(&mut state.busy, true) {
-            if self.at_once.load(Ordering::Relaxed) {
-                drop(state);
-                self.write_at_once();
-            } else {
-                self.hand_over(state);
-            }
+        if waits.is_some() && self.is_failing() {
+            return Err(Full);
+        }
+        let id = state.queue.push(lines, waits)?;
+        if state.stage != Stage::Idle {
+            return Ok(id);
+        }
+        if state.is_without_scribe {
+            self.hand_over(state);
+        } else {
+            state.stage = Stage::Called;
+            drop(state);
+            self.called.notify_one();
         }
         Ok(id)
+    }
+
+    /// Whether an entry is written, for a call that waits for it.
+    pub(super) fn poll(&self, id: EntryId, context: &Context<'_>) -> Poll<Result<(), NotWritten>> {
+        if let Some(outcome) = self.outcome(id) {
+            return Poll::Ready(outcome);
+        }
+        let mut state = self.state();
+        // Entries are decided under this lock.
+        self.outcome(id).map_or_else(
+            || {
+                state.queue.wake(id, context.waker());
+                Poll::Pending
+            },
+            Poll::Ready,
+        )
+    }
+
+    fn outcome(&self, id: EntryId) -> Option<Result<(), NotWritten>> {
+        // In this order: what is refused is so before it is written, and stays so.
+        let is_written = id.is_before(self.written.load(Ordering::Acquire));
+        if id.is_before(self.refused.load(Ordering::Acquire)) {
+            return Some(Err(NotWritten));
+        }
+        is_written.then_some(Ok(()))
     }
 
     /// Notes that an answer was withheld. Without an entry there was no room for its event.
@@ -107,18 +165,27 @@ impl Writer {
             None => Some(lines),
         };
         drop(state);
-        lines.map_or(Ok(()), |lines| self.put(lines, None).map(drop))
+        lines.map_or(Ok(()), |lines| self.put(&lines, None).map(drop))
     }
 
-    /// Takes what an event has come to when its call can wait no longer. If that is nothing, nothing is handed out until
-    /// something has been written.
-    pub(super) fn give_up(&self, receipt: &Receipt) -> Result<(), NotWritten> {
-        // Receipts are settled, and failing ends, under this lock.
-        let _state = self.state();
-        receipt.outcome().unwrap_or_else(|| {
-            self.begin_failing(&"the write does not return");
-            Err(NotWritten)
-        })
+    /// Refuses all who wait if one has waited for so long. Else, in how long it makes sense to look again, if anything is
+    /// being written.
+    pub(super) fn give_up(&self, patience: Duration) -> Option<Duration> {
+        let mut state = self.state();
+        if state.stage == Stage::Idle || self.is_failing() {
+            return None;
+        }
+        let Some(since) = state.queue.waited_for_since() else { return Some(patience) };
+        let left = (since + patience).saturating_sub(self.clock.elapsed());
+        if !left.is_zero() {
+            return Some(left);
+        }
+        self.begin_failing(&"the write does not return");
+        let mut refused = Vec::new();
+        self.refuse(&mut state.queue, &mut refused);
+        drop(state);
+        refused.into_iter().for_each(Waker::wake);
+        None
     }
 
     fn begin_failing(&self, cause: &dyn std::fmt::Display) {
@@ -127,20 +194,33 @@ impl Writer {
         }
     }
 
-    /// The queue was empty, and this thread has made `busy` true.
-    fn write_at_once(&self) {
+    fn refuse(&self, queue: &mut Queue, waiting: &mut Vec<Waker>) {
+        self.refused.store(queue.end(), Ordering::Release);
+        queue.dismiss(waiting);
+    }
+
+    /// The scribe's turn, if it is.
+    pub(super) fn write_what_waits(&self) {
+        let state = self.state();
+        if state.stage != Stage::Called {
+            return;
+        }
+        if !self.at_once.load(Ordering::Relaxed) {
+            return self.hand_over(state);
+        }
+        drop(state);
         let mut desk = self.desk();
         let Desk { sink, batch, settled } = &mut *desk;
         loop {
             let mut state = self.state();
-            state.queue.take(batch);
+            let sent = state.queue.take(batch);
             if batch.is_empty() {
-                state.busy = false;
+                state.stage = Stage::Idle;
                 return;
             }
             drop(state);
-            let written = sink.write_at_once(batch, self.clock.elapsed());
-            self.settle(written.unwrap_or_default(), None, settled);
+            let written = sink.write_at_once(batch.get(sent..).unwrap_or_default(), self.clock.elapsed());
+            self.settle(batch, written.unwrap_or_default(), None, settled);
             if written.is_none() {
                 self.at_once.store(sink.writes_at_once(), Ordering::Relaxed);
                 return self.hand_over(self.state());
@@ -148,8 +228,20 @@ impl Writer {
         }
     }
 
+    /// There is no scribe any more.
+    pub(super) fn go_without_scribe(&self) {
+        let mut state = self.state();
+        state.is_without_scribe = true;
+        if state.stage == Stage::Called {
+            state.stage = Stage::HandedOver;
+        }
+        drop(state);
+        // It may have waited for the scribe to end.
+        self.work.notify_one();
+    }
+
     fn hand_over(&self, mut state: MutexGuard<'_, State>) {
-        state.handed_over = true;
+        state.stage = Stage::HandedOver;
         drop(state);
         self.work.notify_one();
     }
@@ -176,10 +268,15 @@ impl Writer {
         }
     }
 
-    /// Lets the thread end.
+    /// Lets the scribe and the thread end.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.work.notify_one();
+        self.called.notify_one();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
     }
 
     /// Tells the thread that something is counted.
@@ -196,20 +293,21 @@ impl Writer {
             if !state.sums.is_empty() && (is_due || elapsed.saturating_sub(*told) >= SUM_INTERVAL) {
                 *told = elapsed;
                 let lines = tell(state.sums.take());
-                if state.queue.push(lines, None).is_ok() && !mem::replace(&mut state.busy, true) {
-                    state.handed_over = true;
+                if state.queue.push(&lines, None).is_ok() && state.stage == Stage::Idle {
+                    state.stage = Stage::HandedOver;
                 }
             }
-            if mem::take(&mut state.handed_over) {
+            if state.stage == Stage::HandedOver {
+                state.stage = Stage::Thread;
                 return true;
             }
-            if state.closed {
+            if state.closed && state.stage == Stage::Idle {
                 return false;
             }
             if state.sums.is_empty() {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
-                let idle = |state: &mut State| !state.handed_over && !state.closed;
+                let idle = |state: &mut State| state.stage != Stage::HandedOver && !state.closed;
                 let waited = self.work.wait_timeout_while(state, SUM_INTERVAL, idle);
                 let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 (state, is_due) = (next, timeout.timed_out());
@@ -226,47 +324,35 @@ impl Writer {
         if opened.as_ref().is_ok_and(|opened| *opened == Opened::Anew) {
             state.queue.begin_anew();
         }
-        state.queue.take(batch);
+        let sent = state.queue.take(batch);
         if batch.is_empty() {
-            state.busy = false;
+            state.stage = Stage::Idle;
             return Progress::Done;
         }
         drop(state);
         let (written, outcome) = match opened {
-            Ok(_) => sink.write(batch, PIPE_PATIENCE),
+            Ok(_) => sink.write(batch.get(sent..).unwrap_or_default(), PIPE_PATIENCE),
             Err(error) => (0, Err(error)),
         };
         let failure = outcome.err();
-        if let Some(error) = &failure {
-            self.begin_failing(error);
-        }
-        self.settle(written, failure.as_ref(), settled);
-        if failure.is_some() {
-            return Progress::Failed;
-        }
-        Progress::Made
+        self.settle(batch, written, failure.as_ref(), settled);
+        if failure.is_some() { Progress::Failed } else { Progress::Made }
     }
 
     /// Notes how much is written, and tells those who wait.
-    fn settle(&self, written: usize, failure: Option<&std::io::Error>, settled: &mut Vec<Arc<Receipt>>) {
+    fn settle(&self, batch: &[u8], written: usize, failure: Option<&io::Error>, settled: &mut Vec<Waker>) {
         let mut state = self.state();
-        if failure.is_some() && self.fsync {
-            // It is written, and may not last.
-            state.queue.failed(settled);
+        if let Some(error) = failure {
+            self.begin_failing(error);
+            // All of them: what is written may not last, where that matters.
+            self.refuse(&mut state.queue, settled);
         }
-        decide(settled, false);
-        let entries = state.queue.written(written, settled);
-        decide(settled, true);
-        if failure.is_some() {
-            state.queue.failed(settled);
-            decide(settled, false);
-        }
+        let entries = state.queue.written(batch, written, settled);
+        self.written.store(state.queue.first(), Ordering::Release);
         let has_recovered = failure.is_none() && written > 0 && self.failing.swap(false, Ordering::AcqRel);
         let refused = if has_recovered { mem::take(&mut state.refused) } else { 0 };
         drop(state);
-        for receipt in settled.drain(..) {
-            receipt.wake();
-        }
+        settled.drain(..).for_each(Waker::wake);
         if entries > 0 {
             metrics::AUDIT_EVENTS.add(entries, &[]);
         }
@@ -276,14 +362,7 @@ impl Writer {
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Those that are decided already stay so.
-fn decide(receipts: &[Arc<Receipt>], is_written: bool) {
-    for receipt in receipts {
-        receipt.settle(is_written);
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

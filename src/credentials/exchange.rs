@@ -18,7 +18,7 @@ use super::{Settings, SystemTicket, TicketError};
 use crate::audit::{Audit, Event};
 use crate::clock::Clock;
 use crate::crypto::{
-    Fingerprinter, JwtRejection, SystemUserClaims, SystemUserProfile, issued_for, unverified_header,
+    Fingerprinter, JwtRejection, KeptAuditName, SystemUserClaims, SystemUserProfile, issued_for, unverified_header,
     verify_system_user_jwt,
 };
 use crate::identifiers::{ContextIdentifier, UnverifiedJwt};
@@ -288,6 +288,7 @@ impl Exchange {
             refresh_time,
             webapi_url,
             netserver_url: claims.netserver_url.and_then(|url| self.superoffice.checked_tenant_url(&url)),
+            audit_name: KeptAuditName::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::{Settings, SystemTicket, TicketError};
 use crate::clock::Clock;
-use crate::crypto::{Fingerprint, issued_for};
+use crate::crypto::{Fingerprint, KeptAuditName, issued_for};
 use crate::identifiers::ContextIdentifier;
 use crate::random::Random;
 use crate::store::{Lease, SharedTicket, SharedTickets, Tenant, Tenants};
@@ -154,6 +154,7 @@ impl Fleet {
             refresh_time,
             webapi_url: checked(found.webapi_url),
             netserver_url: checked(found.netserver_url),
+            audit_name: KeptAuditName::default(),
         }
     }
 }

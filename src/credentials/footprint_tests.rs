@@ -9,6 +9,7 @@ use super::SystemTicket;
 use super::renewal::Schedule;
 use super::ticket_cache::TicketCache;
 use crate::clock::SystemClock;
+use crate::crypto::KeptAuditName;
 use crate::identifiers::{ApplicationId, ClientSecret, ContextIdentifier, Environment, Ticket};
 use crate::random::SeededRandom;
 use crate::superoffice::{self, SuperOffice, TenantState};
@@ -60,6 +61,7 @@ fn what_a_ticket_costs_in_memory() {
             refresh_time: time,
             webapi_url: Some(format!("https://online3.superoffice.com/{tenant}/api/")),
             netserver_url: Some(format!("https://online3.superoffice.com/{tenant}/Remote/Services88/")),
+            audit_name: KeptAuditName::default(),
         };
         schedule.plan(tenant, time);
         superoffice.note_tenant_state(tenant, TenantState::Running);

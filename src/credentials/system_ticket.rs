@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::crypto::Fingerprint;
+use crate::crypto::{Fingerprint, KeptAuditName};
 use crate::identifiers::{ContextIdentifier, Ticket};
 use crate::superoffice::TenantStatus;
 
@@ -28,6 +28,8 @@ pub struct SystemTicket {
     pub webapi_url: Option<String>,
     /// Base URL of the tenant's SOAP services, with a trailing slash; checked to be SuperOffice's.
     pub netserver_url: Option<String>,
+    /// The ticket's name in audit events, once it has one.
+    pub audit_name: KeptAuditName,
 }
 
 /// Why the last renewal of a valid ticket failed.

@@ -248,6 +248,7 @@ mod tests {
 
     use super::*;
     use crate::credentials::TicketError;
+    use crate::crypto::KeptAuditName;
     use crate::identifiers::Ticket;
     use crate::random::SeededRandom;
 
@@ -274,6 +275,7 @@ mod tests {
             refresh_time: second(50),
             webapi_url: None,
             netserver_url: None,
+            audit_name: KeptAuditName::default(),
         })
     }
 

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::OnceLock;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use thiserror::Error;
@@ -25,6 +26,11 @@ pub struct AuditKeyId(u32);
 /// Names a credential: 128 bits of HMAC-SHA256, shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AuditName(u128);
+
+/// Keeps a credential's [`AuditName`] beside it: it is handed out many times, and its name costs more than the rest of an
+/// event.
+#[derive(Clone, Debug, Default)]
+pub struct KeptAuditName(OnceLock<(AuditKeyId, AuditName)>);
 
 /// The file holds no [`AuditKey`].
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -60,6 +66,13 @@ impl AuditKey {
     /// Its name.
     pub fn id(&self) -> AuditKeyId {
         self.id
+    }
+
+    /// The credential's name under this key, which is made once. After a change of keys it is made each time, for as long
+    /// as a credential lives.
+    pub fn kept_name(&self, kept: &KeptAuditName, credential: &str) -> AuditName {
+        let (key, name) = kept.0.get_or_init(|| (self.id, self.name(credential)));
+        if *key == self.id { *name } else { self.name(credential) }
     }
 
     /// The credential's name under this key.
@@ -131,6 +144,10 @@ mod tests {
         let other = AuditKey::read(b"gC9rS3dKxg1Yv8xEkVxTV0y1zPqVn5mU0sPq2nQd7Ys=\n").unwrap();
         assert_ne!(other.id(), key.id());
         assert_ne!(other.name("7T:ticket"), key.name("7T:ticket"));
+        let kept = KeptAuditName::default();
+        for key in [&key, &key, &other, &key] {
+            assert_eq!(key.kept_name(&kept, "7T:ticket"), key.name("7T:ticket"));
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl ticket_service_server::TicketService for TicketService {
         let permit = self.permits.permit(&request, Method::GetSystemTicket, Some(context_identifier))?;
         let min_validity = convert::min_validity(request.get_ref().min_validity)?;
         let answer = self.system_tickets.get(context_identifier, min_validity).await?;
-        record.ticket(&answer.ticket.ticket, answer.ticket.expire_time, answer.origin.as_str());
+        record.ticket(&answer);
         let headers = permit.app_token.then(|| self.superoffice.ticket_headers(&answer.ticket.ticket));
         let system_ticket = convert::system_ticket(&answer, headers.into_iter().flatten());
         Ok(Response::new(GetSystemTicketResponse { system_ticket: Some(system_ticket) }))

@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::failure::{Failure, Refused, Told};
-use crate::audit::{Audit, Decision, Event, Kind, Lines};
+use crate::audit::{Audit, Decision, Event, Kind};
 use crate::clock::Clock;
 use crate::credentials::{SignedIn, TenantEvent, TenantNotice};
 use crate::identifiers::{ContextIdentifier, Peer};
@@ -75,28 +75,25 @@ impl PageRecord {
     /// change has an event of its own.
     pub(super) fn changed(&self, changed: Changed) {
         let mut noted = self.noted();
-        noted.changed = Some(changed);
-        if noted.is_told && noted.changed.as_ref().is_some_and(|changed| changed.change.is_some()) {
-            let event = self.event(&noted, Decision::Allowed, "OK", None);
+        if noted.is_told && changed.change.is_some() {
+            let event = self.event(Some(&changed), Decision::Allowed, "OK", None, None);
             self.0.audit.note(&Event { kind: Kind::Change, ..event });
         }
+        noted.changed = Some(changed);
     }
 
-    /// The request's event, as it is written.
-    fn lines(&self, decision: Decision, outcome: &str, reason: Option<&str>, elapsed: Duration) -> Lines {
+    /// What the request's event tells of, as it is made now.
+    fn told(&self) -> Option<Changed> {
         let mut noted = self.noted();
         noted.is_told = true;
-        let event = self.event(&noted, decision, outcome, reason);
-        self.0.audit.lines([Event { latency: Some(elapsed.saturating_sub(self.0.begun)), ..event }])
+        noted.changed.clone()
     }
 
     /// Has the request's event written, and nothing waits for it.
     fn write_off(&self, decision: Decision, outcome: &str, reason: Option<&str>, elapsed: Duration) {
-        let mut noted = self.noted();
-        noted.is_told = true;
-        let event = self.event(&noted, decision, outcome, reason);
-        let event = Event { latency: Some(elapsed.saturating_sub(self.0.begun)), ..event };
-        if noted.changed.is_some() {
+        let changed = self.told();
+        let event = self.event(changed.as_ref(), decision, outcome, reason, Some(elapsed));
+        if changed.is_some() {
             self.0.audit.note(&event);
         } else {
             // Anybody may ask, as often as they like.
@@ -106,12 +103,12 @@ impl PageRecord {
 
     fn event<'a>(
         &'a self,
-        noted: &'a Noted,
+        changed: Option<&'a Changed>,
         decision: Decision,
         outcome: &'a str,
         reason: Option<&'a str>,
+        elapsed: Option<Duration>,
     ) -> Event<'a> {
-        let changed = noted.changed.as_ref();
         Event {
             kind: Kind::Page,
             request_id: None,
@@ -127,7 +124,7 @@ impl PageRecord {
             change: changed.and_then(|changed| changed.change),
             outcome,
             reason,
-            latency: None,
+            latency: elapsed.map(|elapsed| elapsed.saturating_sub(self.0.begun)),
         }
     }
 
@@ -170,9 +167,11 @@ impl Open {
         }
         let unaudited = Failure::unaudited();
         let Told { status: instead, reason, .. } = unaudited.told;
-        let lines = record.lines(Decision::Allowed, status.as_str(), None, elapsed);
-        let otherwise = || record.lines(Decision::Refused, instead.as_str(), Some(reason), elapsed);
-        match audit.write(lines, otherwise).await {
+        let changed = record.told();
+        let changed = changed.as_ref();
+        let event = record.event(changed, Decision::Allowed, status.as_str(), None, Some(elapsed));
+        let otherwise = record.event(changed, Decision::Refused, instead.as_str(), Some(reason), Some(elapsed));
+        match audit.write(&event, &otherwise).await {
             Ok(()) => response,
             Err(_) => unaudited.into_response(),
         }

@@ -1,16 +1,20 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::Either;
 use http::{HeaderValue, Request, Response};
+use tonic::Code;
 use tonic::body::Body;
 use tower::Service;
 
 use super::call_record::{CallRecord, End, Head, REQUEST_ID, request_id};
 use super::span::{methods, status_of_head};
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditUnavailable, Lines, Receipt};
 use crate::clock::Clock;
 use crate::grpc::status;
 use crate::identity::ConnectionIdentity;
@@ -25,39 +29,52 @@ const UNAUDITED: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
 #[derive(Clone, Debug)]
 pub(super) struct Audited<S> {
     inner: S,
-    audit: Audit,
-    methods: Arc<HashMap<String, Arc<str>>>,
+    common: Arc<Common>,
+}
+
+/// What all calls have in common.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) audit: Audit,
+    pub(super) clock: Arc<dyn Clock>,
+    methods: HashMap<String, Arc<str>>,
     other: Arc<str>,
-    clock: Arc<dyn Clock>,
 }
 
 impl<S> Audited<S> {
     pub(super) fn new(inner: S, audit: Audit, clock: Arc<dyn Clock>) -> Self {
         let ours = methods().into_iter().filter(|method| !method.starts_with("grpc."));
         let methods = ours.map(|method| (format!("/{method}"), Arc::from(method))).collect();
-        Self { inner, audit, methods: Arc::new(methods), other: OTHER.into(), clock }
+        Self { inner, common: Arc::new(Common { audit, clock, methods, other: OTHER.into() }) }
     }
 
-    fn head(&self, request: &Request<Body>) -> Head {
-        let drawn = || HeaderValue::try_from(self.audit.draw_id()).ok();
-        Head {
-            audit: self.audit.clone(),
-            request_id: request_id(request.headers()).or_else(drawn).unwrap_or(HeaderValue::from_static("")),
+    fn begin(&self, request: &Request<Body>) -> Open {
+        let common = &self.common;
+        let drawn = || {
+            let mut drawn = HeaderValue::from_bytes(common.audit.draw_id().as_bytes()).ok()?;
+            // It comes once: as such it gets no place in the connection's table of headers, where it would displace others.
+            drawn.set_sensitive(true);
+            Some(drawn)
+        };
+        let request_id = request_id(request.headers()).or_else(drawn).unwrap_or(HeaderValue::from_static(""));
+        let head = Head {
+            common: Arc::clone(common),
             trace_id: request.headers().get("traceparent").cloned(),
-            rpc: Arc::clone(self.methods.get(request.uri().path()).unwrap_or(&self.other)),
+            rpc: Arc::clone(common.methods.get(request.uri().path()).unwrap_or(&common.other)),
             peer: request.extensions().get::<ConnectionIdentity>().map(|identity| identity.peer),
-            begun: self.clock.elapsed(),
-        }
+            begun: common.clock.elapsed(),
+        };
+        Open { record: CallRecord::new(head), request_id, closed: None }
     }
 }
 
 impl<S> Service<Request<Body>> for Audited<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+    type Future = Either<S::Future, Answering<S::Future>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -65,70 +82,98 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        if !self.audit.is_on() || UNAUDITED.iter().any(|service| path.starts_with(service)) {
-            return Box::pin(self.inner.call(request));
+        if !self.common.audit.is_on() || UNAUDITED.iter().any(|service| path.starts_with(service)) {
+            return Either::Left(self.inner.call(request));
         }
-        let head = self.head(&request);
-        let (audit, request_id) = (self.audit.clone(), head.request_id.clone());
-        let record = CallRecord::new(head);
-        let mut open = Open { record: Some(record.clone()), clock: Arc::clone(&self.clock) };
-        if audit.check().is_err() {
+        let (open, receipt) = (self.begin(&request), Receipt::default());
+        if self.common.audit.check().is_err() {
             // It is not begun: there is nothing to withhold but the answer that it is not.
-            record.reached();
-            return Box::pin(async move { Ok(named(open.withhold(&audit).await, request_id)) });
+            open.record.reached();
+            let answer = Answer::There(status::audit_unavailable().into_http());
+            return Either::Right(Answering { answer, open, receipt });
         }
-        request.extensions_mut().insert(record);
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let answer = answer.await?;
-            Ok(named(open.close(&audit, answer).await, request_id))
-        })
+        request.extensions_mut().insert(open.record.clone());
+        Either::Right(Answering { answer: Answer::Awaited(self.inner.call(request)), open, receipt })
     }
 }
 
-fn named(mut answer: Response<Body>, request_id: HeaderValue) -> Response<Body> {
-    answer.headers_mut().insert(REQUEST_ID, request_id);
-    answer
+/// The answer to a call, which waits for the call's event once it is there.
+pub(super) struct Answering<F> {
+    answer: Answer<F>,
+    open: Open,
+    receipt: Receipt,
 }
 
-/// A call without an event. Dropped, it was given up or has panicked.
+enum Answer<F> {
+    Awaited(F),
+    There(Response<Body>),
+}
+
+impl<F> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>> + Unpin,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { answer, open, receipt } = &mut *self;
+        if let Answer::Awaited(awaited) = answer {
+            let Ok(there) = ready!(Pin::new(awaited).poll(context));
+            *answer = Answer::There(there);
+        }
+        let Answer::There(answer) = answer else { return Poll::Pending };
+        if ready!(open.poll_close(answer, receipt, context)).is_err() {
+            *answer = status::audit_unavailable().into_http();
+        }
+        let mut answer = mem::take(answer);
+        answer.headers_mut().insert(REQUEST_ID, mem::replace(&mut open.request_id, HeaderValue::from_static("")));
+        Poll::Ready(Ok(answer))
+    }
+}
+
+/// A call that may have no event yet. Dropped, it was given up or has panicked.
 struct Open {
-    record: Option<CallRecord>,
-    clock: Arc<dyn Clock>,
+    record: CallRecord,
+    request_id: HeaderValue,
+    /// When its answer was there, by monotonic time.
+    closed: Option<Duration>,
 }
 
 impl Open {
-    /// The answer once its event is written, or what is answered in its place.
-    async fn close(&mut self, audit: &Audit, answer: Response<Body>) -> Response<Body> {
-        let Some(record) = self.record.take() else { return answer };
-        let refusal = status_of_head(&answer).filter(|status| status.code() != tonic::Code::Ok);
+    /// Ready once the call's event is written, or why it is not is.
+    fn poll_close(
+        &mut self,
+        answer: &Response<Body>,
+        receipt: &mut Receipt,
+        context: &Context<'_>,
+    ) -> Poll<Result<(), AuditUnavailable>> {
+        let Some(Common { audit, clock, .. }) = self.record.common() else { return Poll::Ready(Ok(())) };
+        let is_first = self.closed.is_none();
+        let elapsed = *self.closed.get_or_insert_with(|| clock.elapsed());
+        let refusal = if is_first { status_of_head(answer) } else { None };
+        let refusal = refusal.filter(|status| status.code() != Code::Ok);
         let end = refusal.as_ref().map_or(End::Answered, End::Refused);
-        let elapsed = self.clock.elapsed();
-        if refusal.is_some() && !record.has_reached_a_service() {
-            record.write_off(end, elapsed);
-            return answer;
+        if refusal.is_some() && !self.record.has_reached_a_service() {
+            self.record.write_off(&self.request_id, end, elapsed);
+            return Poll::Ready(Ok(()));
         }
-        let Some(lines) = record.lines(end, elapsed) else { return answer };
-        let unavailable = status::audit_unavailable();
-        let otherwise = || record.lines(End::Refused(&unavailable), elapsed).unwrap_or_else(|| audit.lines([]));
-        match audit.write(lines, otherwise).await {
-            Ok(()) => answer,
-            Err(_) => unavailable.into_http(),
+        let add = |lines: &mut Lines| self.record.add_to(lines, &self.request_id, end, elapsed);
+        let written = ready!(audit.poll_write(receipt, elapsed, add, context));
+        if written.is_err() {
+            let unavailable = status::audit_unavailable();
+            let end = End::Refused(&unavailable);
+            let add = |lines: &mut Lines| self.record.add_to(lines, &self.request_id, end, elapsed);
+            audit.amend(*receipt, add);
         }
-    }
-
-    /// The refusal of a call that is not begun.
-    async fn withhold(&mut self, audit: &Audit) -> Response<Body> {
-        let unavailable = status::audit_unavailable();
-        self.close(audit, unavailable.into_http()).await
+        Poll::Ready(written)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if let Some(record) = self.record.take() {
+        if let Some(common) = self.record.common().filter(|_| self.closed.is_none()) {
             let end = if std::thread::panicking() { End::Broken } else { End::GivenUp };
-            record.write_off(end, self.clock.elapsed());
+            self.record.write_off(&self.request_id, end, common.clock.elapsed());
         }
     }
 }

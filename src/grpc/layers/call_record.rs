@@ -7,9 +7,12 @@ use jiff::Timestamp;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use super::audit::Common;
 use super::{code_name, record_tenant};
-use crate::audit::{Audit, Decision, Event, Issued, Kind, Lines};
-use crate::identifiers::{AccessToken, Caller, ContextIdentifier, Peer, Ticket};
+use crate::audit::{Decision, Event, Issued, Kind, Lines};
+use crate::credentials::TicketAnswer;
+use crate::crypto::KeptAuditName;
+use crate::identifiers::{AccessToken, Caller, ContextIdentifier, Peer};
 
 /// What the audit will say of a call: in the extensions of its request, where layers and services note what they know.
 /// Clones are of the same record.
@@ -27,8 +30,7 @@ struct Inner {
 /// What is known of a call when it comes.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) audit: Audit,
-    pub(super) request_id: HeaderValue,
+    pub(super) common: Arc<Common>,
     pub(super) trace_id: Option<HeaderValue>,
     pub(super) rpc: Arc<str>,
     pub(super) peer: Option<Peer>,
@@ -41,8 +43,9 @@ struct Noted {
     caller: Option<Caller>,
     rule_id: Option<Arc<str>>,
     has_reached_a_service: bool,
-    /// Whether its events are made: what is noted from then on is in none of them.
-    is_told: bool,
+    /// What the call was named, once it has ended without the answer of its service: what that notes from then on is in
+    /// no event of the call's.
+    request_id: Option<HeaderValue>,
     whole: Part,
     parts: Vec<Part>,
 }
@@ -123,28 +126,29 @@ impl CallRecord {
         let Some(inner) = &self.0 else { return };
         let mut noted = inner.noted();
         noted.whole.change = change.into();
-        if noted.is_told && noted.whole.change.is_some() {
-            with_event(&inner.head, &noted, &noted.whole, End::Outlived, None, |event| inner.head.audit.note(&event));
+        if let Some(request_id) = noted.request_id.as_ref().filter(|_| noted.whole.change.is_some()) {
+            let audit = &inner.head.common.audit;
+            with_event(&inner.head, &noted, request_id, &noted.whole, End::Outlived, None, |event| audit.note(&event));
         }
     }
 
     /// Notes the ticket that the answer hands out.
-    pub fn ticket(&self, ticket: &Ticket, expire_time: Timestamp, source: &'static str) {
-        let issued = self.issued(ticket.expose(), expire_time, source);
+    pub fn ticket(&self, answer: &TicketAnswer) {
+        let issued = self.issued_ticket(answer);
         self.note(|noted| noted.whole.issued = issued);
     }
 
     /// Notes the access token that the answer hands out.
     pub fn access_token(&self, token: &AccessToken, expire_time: Timestamp, source: &'static str) {
-        let issued = self.issued(token.expose(), expire_time, source);
+        let issued = self.issued(token.expose(), &KeptAuditName::default(), expire_time, source);
         self.note(|noted| noted.whole.issued = issued);
     }
 
     /// Notes one of several tenants that the call is about: the ticket that the answer hands out of it, or why there is
     /// none.
-    pub fn part(&self, tenant: ContextIdentifier, outcome: Result<(&Ticket, Timestamp, &'static str), &Status>) {
+    pub fn part(&self, tenant: ContextIdentifier, outcome: Result<&TicketAnswer, &Status>) {
         let (issued, refusal) = match outcome {
-            Ok((ticket, expire_time, source)) => (self.issued(ticket.expose(), expire_time, source), None),
+            Ok(answer) => (self.issued_ticket(answer), None),
             Err(status) => (None, Some(status.clone())),
         };
         let part = Part { tenant: Some(tenant), issued, refusal, ..Part::default() };
@@ -156,50 +160,70 @@ impl CallRecord {
         self.0.as_ref().is_some_and(|inner| inner.noted().has_reached_a_service)
     }
 
-    /// The events of the call, which took so long until `elapsed`, as they are written.
-    pub(super) fn lines(&self, end: End<'_>, elapsed: Duration) -> Option<Lines> {
-        let inner = self.0.as_ref()?;
-        let mut noted = inner.noted();
-        noted.is_told = true;
-        let elapsed = Some(elapsed);
-        Some(match (end, noted.parts.as_slice()) {
-            (End::Refused(_) | End::GivenUp | End::Broken | End::Outlived, _) | (_, []) => {
-                with_event(&inner.head, &noted, &noted.whole, end, elapsed, |event| inner.head.audit.lines([event]))
-            }
+    /// What its call has in common with all others, if anything is audited.
+    pub(super) fn common(&self) -> Option<&Common> {
+        self.0.as_ref().map(|inner| &*inner.head.common)
+    }
+
+    /// Puts the events of the call into `lines`: it was named so, and took until `elapsed`.
+    pub(super) fn add_to(&self, lines: &mut Lines, request_id: &HeaderValue, end: End<'_>, elapsed: Duration) {
+        let Some(inner) = &self.0 else { return };
+        let (audit, mut noted) = (&inner.head.common.audit, inner.noted());
+        noted.tell(request_id, end);
+        let noted = &*noted;
+        let mut add = |part, end| {
+            with_event(&inner.head, noted, request_id, part, end, Some(elapsed), |event| audit.add(&event, lines));
+        };
+        match (end, noted.parts.as_slice()) {
+            (End::Refused(_) | End::GivenUp | End::Broken | End::Outlived, _) | (_, []) => add(&noted.whole, end),
             (End::Answered, parts) => {
-                let mut lines = inner.head.audit.lines([]);
                 for part in parts {
-                    let end = part.refusal.as_ref().map_or(End::Answered, End::Refused);
-                    with_event(&inner.head, &noted, part, end, elapsed, |event| {
-                        lines.extend(inner.head.audit.lines([event]));
-                    });
+                    add(part, part.refusal.as_ref().map_or(End::Answered, End::Refused));
                 }
-                lines
             }
-        })
+        }
     }
 
     /// Has an event of the call written that nothing waits for.
-    pub(super) fn write_off(&self, end: End<'_>, elapsed: Duration) {
+    pub(super) fn write_off(&self, request_id: &HeaderValue, end: End<'_>, elapsed: Duration) {
         let Some(inner) = &self.0 else { return };
-        let mut noted = inner.noted();
-        noted.is_told = true;
-        with_event(&inner.head, &noted, &noted.whole, end, Some(elapsed), |event| {
+        let (audit, mut noted) = (&inner.head.common.audit, inner.noted());
+        noted.tell(request_id, end);
+        with_event(&inner.head, &noted, request_id, &noted.whole, end, Some(elapsed), |event| {
             if noted.has_reached_a_service {
-                inner.head.audit.note(&event);
+                audit.note(&event);
             } else {
-                inner.head.audit.note_at_the_door(&event);
+                audit.note_at_the_door(&event);
             }
         });
     }
 
-    fn issued(&self, credential: &str, expire_time: Timestamp, source: &'static str) -> Option<Issued> {
-        self.0.as_ref()?.head.audit.issued(credential, expire_time, source)
+    fn issued_ticket(&self, TicketAnswer { ticket, origin, .. }: &TicketAnswer) -> Option<Issued> {
+        self.issued(ticket.ticket.expose(), &ticket.audit_name, ticket.expire_time, origin.as_str())
+    }
+
+    fn issued(
+        &self,
+        credential: &str,
+        kept: &KeptAuditName,
+        expire_time: Timestamp,
+        source: &'static str,
+    ) -> Option<Issued> {
+        self.common()?.audit.issued(credential, kept, expire_time, source)
     }
 
     fn note(&self, note: impl FnOnce(&mut Noted)) {
         if let Some(inner) = &self.0 {
             note(&mut inner.noted());
+        }
+    }
+}
+
+impl Noted {
+    /// Notes that the call's events are made.
+    fn tell(&mut self, request_id: &HeaderValue, end: End<'_>) {
+        if !matches!(end, End::Answered) {
+            self.request_id = Some(request_id.clone());
         }
     }
 }
@@ -214,6 +238,7 @@ impl Inner {
 fn with_event<R>(
     head: &Head,
     noted: &Noted,
+    request_id: &HeaderValue,
     part: &Part,
     end: End<'_>,
     elapsed: Option<Duration>,
@@ -229,7 +254,7 @@ fn with_event<R>(
     };
     use_it(Event {
         kind: if matches!(end, End::Outlived) { Kind::Change } else { Kind::Call },
-        request_id: head.request_id.to_str().ok(),
+        request_id: request_id.to_str().ok(),
         trace_id: head.trace_id.as_ref().and_then(trace_id),
         caller: noted.caller.as_ref(),
         peer: head.peer,

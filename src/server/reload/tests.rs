@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::audit::{self, Audit, Output};
 use crate::clock::{ManualClock, SystemClock};
-use crate::crypto::AuditKey;
+use crate::crypto::{AuditKey, KeptAuditName};
 use crate::identifiers::{ClientSecret, Environment};
 
 /// A directory as the kubelet mounts a Secret: names that lead through `..data` into one version of all files.
@@ -189,7 +189,7 @@ async fn the_audits_key_is_the_files_as_soon_as_it_changes() {
     let settings = audit::Settings { output, hmac_key_file: Some(key_file.clone()), ..audit::Settings::default() };
     let secret = ClientSecret::new("secret");
     let audit = Audit::open(&settings, Environment::Sod, &secret, Arc::new(SystemClock)).await.unwrap();
-    let issued = || audit.issued("7T:ticket", jiff::Timestamp::UNIX_EPOCH, "cache").unwrap();
+    let issued = || audit.issued("7T:ticket", &KeptAuditName::default(), jiff::Timestamp::UNIX_EPOCH, "cache").unwrap();
     let first = issued();
     assert_ne!(first.key, AuditKey::of_client(&secret).id());
     let mut subject = audit_key(&audit).unwrap();
