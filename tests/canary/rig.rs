@@ -330,7 +330,7 @@ impl Process {
 
     /// Drains it and hands everything it wrote over.
     pub(crate) async fn stop(mut self, channels: &Channels) {
-        for admin in &self.admin {
+        if let Some(admin) = &self.admin {
             for accept in ["text/plain", "application/openmetrics-text"] {
                 channels.note("scraped metrics", within(scrape(admin, accept)).await);
             }
