@@ -1,7 +1,6 @@
 //! The alerts, their pages and the dashboard that come with the chart: promtool takes them, and what they ask for exists.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "a test that is left out says so")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -68,7 +68,7 @@ async fn prometheus_and_a_collector_are_told_what_happens() {
     documented(&scrape);
     promtool(&scrape.text);
     let series = scrape.series().count();
-    println!("{series} lines of {} bytes", scrape.text.len());
+    eprintln!("{series} lines of {} bytes", scrape.text.len());
     assert!(series < 2_000, "{series}");
     the_log_filter_is_followed(&world, &filter).await;
 
@@ -199,7 +199,7 @@ fn documented(scrape: &Scrape) {
     assert!(
         missing.is_empty(),
         "docs/metrics.md lacks:\n{}",
-        expected.iter().map(|it| format!("{it}\n")).collect::<String>()
+        expected.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     );
     assert_eq!(
         rows.difference(&expected).collect::<Vec<_>>(),
@@ -311,11 +311,11 @@ fn received(collector: &Collector) {
 
     let everything = format!("{spans:?} {logs:?} {metrics:?}");
     assert!(!everything.contains(CANARY), "what came beside the traceparent is kept");
-    println!("{} spans, {} log records, {} metrics", spans.len(), logs.len(), metrics.len());
+    eprintln!("{} spans, {} log records, {} metrics", spans.len(), logs.len(), metrics.len());
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 /// A gauge without labels, as it is this moment.
