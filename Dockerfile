@@ -30,9 +30,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 COPY build.rs ./
 COPY proto proto
 COPY src src
+# The status page names it.
+ARG REVISION
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     target="$(rustc --print host-tuple)" \
-    && cargo auditable build --locked --release --package ticketd --bin ticketd --target "$target" \
+    && TICKETD_REVISION="$REVISION" cargo auditable build --locked --release --package ticketd --bin ticketd --target "$target" \
     && install -D "target/$target/release/ticketd" /image/ticketd
 COPY .ci/licences.py .ci/
 COPY LICENSE-MIT LICENSE-APACHE ./
