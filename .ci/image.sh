@@ -31,7 +31,7 @@ build() {
   shift 2
   epoch=$(git log -1 --format=%ct)
   nice -n 15 buildah bud --layers --format docker --pull-never --timestamp "$epoch" --file "$dockerfile" --tag "$name" \
-    --build-arg "SOURCE_DATE_EPOCH=$epoch" \
+    --build-arg "SOURCE_DATE_EPOCH=$epoch" --build-arg "REVISION=$(git rev-parse HEAD)" \
     --label "org.opencontainers.image.revision=$(git rev-parse HEAD)" \
     --label "org.opencontainers.image.created=$(date --utc --date "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" "$@" .
 }
