@@ -24,7 +24,7 @@ finish() {
 }
 trap finish EXIT
 
-# As labels, not as build arguments: buildah takes a layer from its cache although its arguments have changed.
+# Labels say the revision too: buildah takes a layer from its cache although its arguments have changed.
 # Builds what the last commit and the working tree have, under the name that is given.
 build() {
   local name=$1 dockerfile=$2

@@ -18,6 +18,11 @@ while read -r path; do
   [[ -n "$(git ls-files "$path")" ]] || give_up "Dockerfile copies $path, which is not there"
 done <<<"$copied"
 
+# The layer of the dependencies is built with an empty file for each target that the manifest names.
+while read -r bench; do
+  grep --quiet "benches/$bench.rs" Dockerfile || give_up "Dockerfile: touch benches/$bench.rs, which Cargo.toml names"
+done < <(sed -n '/^\[\[bench\]\]/{n;s/^name = "\(.*\)"/\1/p}' Cargo.toml)
+
 version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 grep --quiet "^ARG VERSION=$version$" Dockerfile || give_up "Dockerfile: ARG VERSION must be Cargo.toml's, $version"
 

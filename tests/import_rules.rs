@@ -52,9 +52,10 @@ const MODULES: [(&str, &str); 23] = [
 ];
 
 /// `config` fills the other modules' settings: of modules that it may not import it names these types and nothing else.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 11] = [
     "Settings",
     "TlsSettings",
+    "ClientCertificate",
     "Output",
     "PostgresSettings",
     "Development",

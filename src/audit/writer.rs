@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) queue: Queue,
     pub(super) sums: Sums,
     stage: Stage,
+    /// When the current turn to write began, by monotonic time.
+    begun: Duration,
     /// There is nobody but the thread.
     is_without_scribe: bool,
     closed: bool,
@@ -176,7 +178,8 @@ impl Writer {
             return None;
         }
         let Some(since) = state.queue.waited_for_since() else { return Some(patience) };
-        let left = (since + patience).saturating_sub(self.clock.elapsed());
+        // A machine that is slow to come to the write has no sink that hangs: refusing would make it slower still.
+        let left = (since.max(state.begun) + patience).saturating_sub(self.clock.elapsed());
         if !left.is_zero() {
             return Some(left);
         }
@@ -201,10 +204,11 @@ impl Writer {
 
     /// The scribe's turn, if it is.
     pub(super) fn write_what_waits(&self) {
-        let state = self.state();
+        let mut state = self.state();
         if state.stage != Stage::Called {
             return;
         }
+        state.begun = self.clock.elapsed();
         if !self.at_once.load(Ordering::Relaxed) {
             return self.hand_over(state);
         }
@@ -242,6 +246,7 @@ impl Writer {
 
     fn hand_over(&self, mut state: MutexGuard<'_, State>) {
         state.stage = Stage::HandedOver;
+        state.begun = self.clock.elapsed();
         drop(state);
         self.work.notify_one();
     }

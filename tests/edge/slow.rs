@@ -104,7 +104,7 @@ async fn a_byte_a_second_wins_no_time() {
         }
         rig.clock.advance(Duration::from_secs(1));
         all_closed(&mut peers).await;
-        until("nobody is left", || rig.clock.sleepers() == before).await;
+        until("nobody is left", || rig.clock.sleepers() <= before).await;
     }
 }
 

@@ -218,7 +218,7 @@ impl Running {
     /// Where it serves its pages.
     pub(crate) fn http_url(&self) -> String {
         let log = self.log();
-        let address = log.split("\"http_address\":\"Some(").nth(1).and_then(|rest| rest.split(')').next());
+        let address = log.split("\"http_address\":\"").nth(1).and_then(|rest| rest.split('"').next());
         format!("http://{}", address.expect("it serves pages"))
     }
 

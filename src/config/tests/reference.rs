@@ -28,6 +28,7 @@ const PROOFS: &[(&str, &str)] = &[
     ("identity.token_file", "tickets_own_token_and_the_clusters_authorities_are_read_anew"),
     ("authorization.policy_file", "a_policy_that_changes_counts_for_the_next_call"),
     ("audit.hmac_key_file", "the_audits_key_is_the_files_as_soon_as_it_changes"),
+    ("telemetry.log_filter_file", "the_log_filter_is_followed"),
 ];
 
 /// A key as ticketd.example.toml shows it.
