@@ -83,12 +83,12 @@ async fn who_is_idle_is_gone_in_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_byte_a_second_wins_no_time() {
     let rig = Rig::start().await;
-    let before = rig.sleepers_at_rest().await;
     let ping = frame(6, NO_FLAGS, 0, &[0; 8]);
     let headers = frame(HEADERS, END_HEADERS, 1, &call_headers(&[]));
     for (said, dripped, seconds, sleepers) in
         [(&[][..], PREFACE, 5, 1), (&spoken(&[]), &ping[..], 10, 2), (&spoken(&[]), &headers[..], 10, 2)]
     {
+        let before = rig.sleepers_at_rest().await;
         let mut peers: Vec<_> = (0..20).map(|_| Peer::silent(rig.address())).collect();
         for peer in &mut peers {
             peer.send(&[said, &dripped[..1]].concat());

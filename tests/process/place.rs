@@ -1,8 +1,8 @@
 //! A fresh directory with a configuration, and ticketd run in it.
 
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -199,9 +199,10 @@ impl Running {
                 }
             }
         });
-        // Where nobody reads what it hands out nothing is handed out.
+        // Where nobody reads what it hands out nothing is handed out: a crowd of tasks must not hold this up.
         if let Some(audit) = process.stdout.take() {
-            tokio::spawn(all(audit));
+            let mut audit = File::from(audit.into_owned_fd().unwrap());
+            std::thread::spawn(move || io::copy(&mut audit, &mut io::sink()));
         }
         Self { process, log, address, health_address }
     }
