@@ -1,3 +1,4 @@
+use std::fmt::Display;
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -180,18 +181,20 @@ impl Writer {
         if !left.is_zero() {
             return Some(left);
         }
-        self.begin_failing(&"the write does not return");
+        let has_begun = self.begin_failing();
         let mut refused = Vec::new();
         self.refuse(&mut state.queue, &mut refused);
         drop(state);
+        if has_begun {
+            log_failing(&"the write does not return");
+        }
         refused.into_iter().for_each(Waker::wake);
         None
     }
 
-    fn begin_failing(&self, cause: &dyn std::fmt::Display) {
-        if !self.failing.swap(true, Ordering::AcqRel) {
-            error!(%cause, "audit events cannot be written: nothing is handed out until they can");
-        }
+    /// Whether it did not fail before. That is logged without the lock, as the log may block.
+    fn begin_failing(&self) -> bool {
+        !self.failing.swap(true, Ordering::AcqRel)
     }
 
     fn refuse(&self, queue: &mut Queue, waiting: &mut Vec<Waker>) {
@@ -342,8 +345,8 @@ impl Writer {
     /// Notes how much is written, and tells those who wait.
     fn settle(&self, batch: &[u8], written: usize, failure: Option<&io::Error>, settled: &mut Vec<Waker>) {
         let mut state = self.state();
-        if let Some(error) = failure {
-            self.begin_failing(error);
+        let has_begun_failing = failure.is_some() && self.begin_failing();
+        if failure.is_some() {
             // All of them: what is written may not last, where that matters.
             self.refuse(&mut state.queue, settled);
         }
@@ -352,6 +355,9 @@ impl Writer {
         let has_recovered = failure.is_none() && written > 0 && self.failing.swap(false, Ordering::AcqRel);
         let refused = if has_recovered { mem::take(&mut state.refused) } else { 0 };
         drop(state);
+        if let Some(error) = failure.filter(|_| has_begun_failing) {
+            log_failing(error);
+        }
         settled.drain(..).for_each(Waker::wake);
         if entries > 0 {
             metrics::AUDIT_EVENTS.add(entries, &[]);
@@ -364,6 +370,10 @@ impl Writer {
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn log_failing(cause: &dyn Display) {
+    error!(%cause, "audit events cannot be written: nothing is handed out until they can");
 }
 
 enum Progress {
