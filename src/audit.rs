@@ -29,6 +29,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::{Either, select};
 use jiff::Timestamp;
 use thiserror::Error;
 
@@ -293,7 +294,7 @@ impl Audit {
         }
     }
 
-    /// Writes the last event, and all that waits before it.
+    /// Writes the last event, and all that waits before it, unless that takes longer than a call would wait.
     pub async fn close(&self) {
         let Some(inner) = &self.0 else { return };
         let sums = inner.writer.state().sums.take();
@@ -301,7 +302,10 @@ impl Audit {
             let _ = inner.writer.put(&inner.ids.lines_of_sums(&sums, inner.clock.now()), None);
         }
         let last = Event::of_server(Kind::Stop);
-        if self.write(&last, &last).await.is_err() {
+        let write = std::pin::pin!(self.write(&last, &last));
+        // Whoever gives up for others may have ended.
+        let patience = inner.clock.sleep(inner.settings.write_timeout);
+        if !matches!(select(write, patience).await, Either::Left((Ok(()), _))) {
             tracing::error!("the last audit events are lost");
         }
     }

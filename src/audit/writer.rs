@@ -31,7 +31,7 @@ const PIPE_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Writer {
     state: Mutex<State>,
-    /// Calls the scribe.
+    /// Calls the scribe, to write or to watch.
     pub(super) called: Notify,
     /// Calls the thread.
     work: Condvar,
@@ -298,6 +298,8 @@ impl Writer {
                 let lines = tell(state.sums.take());
                 if state.queue.push(&lines, None).is_ok() && state.stage == Stage::Idle {
                     state.stage = Stage::HandedOver;
+                    // Nobody calls the scribe for what follows, and only it gives up a write that does not return.
+                    self.called.notify_one();
                 }
             }
             if state.stage == Stage::HandedOver {
@@ -363,6 +365,8 @@ impl Writer {
             metrics::AUDIT_EVENTS.add(entries, &[]);
         }
         if has_recovered {
+            // It watched nothing while all was refused, and the next write has begun without it, perhaps.
+            self.called.notify_one();
             info!(refused, "audit events are written again");
         }
     }
