@@ -330,7 +330,8 @@ impl Writer {
             state.queue.begin_anew();
         }
         let sent = state.queue.take(batch);
-        if batch.is_empty() {
+        // When all is written and not synced yet, nothing else may come to show that writing works again.
+        if batch.is_empty() && !self.is_failing() {
             state.stage = Stage::Idle;
             return Progress::Done;
         }
@@ -354,7 +355,8 @@ impl Writer {
         }
         let entries = state.queue.written(batch, written, settled);
         self.written.store(state.queue.first(), Ordering::Release);
-        let has_recovered = failure.is_none() && written > 0 && self.failing.swap(false, Ordering::AcqRel);
+        let is_progress = written > 0 || batch.is_empty();
+        let has_recovered = failure.is_none() && is_progress && self.failing.swap(false, Ordering::AcqRel);
         let refused = if has_recovered { mem::take(&mut state.refused) } else { 0 };
         drop(state);
         if let Some(error) = failure.filter(|_| has_begun_failing) {

@@ -92,3 +92,24 @@ fn closing_waits_no_longer_than_a_call() {
     println!("closed after {:?}", start.elapsed());
     assert!(start.elapsed() < IN_TIME);
 }
+
+#[tokio::test]
+async fn a_sync_that_failed_is_tried_again_though_nothing_is_left_to_write() {
+    let place = Place::new();
+    let audit = open(&Settings { fsync: true, ..place.settings() }).await.unwrap();
+    // A pipe takes what is written and cannot be synced.
+    fs::remove_file(place.path()).unwrap();
+    let mut reader = BufReader::new(reader(&place));
+    looked_again().await;
+    audit.note(&call("noted"));
+    until("writing fails", || audit.check().is_err()).await;
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(decisions(&events(line.as_bytes())), [("noted", "allowed")]);
+    SystemClock.sleep(Duration::from_millis(250)).await;
+    audit.check().expect_err("nothing that was tried since has worked");
+    fs::remove_file(place.path()).unwrap();
+    recovered(&audit).await;
+    write(&audit, "after").await.unwrap();
+    assert_eq!(decisions(&place.events()), [("after", "allowed")]);
+}
