@@ -29,6 +29,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::{Either, select};
 use jiff::Timestamp;
 use thiserror::Error;
 
@@ -158,7 +159,7 @@ impl Audit {
         let ids = Arc::new(Ids::new(&random_token()?, environment));
         let writer = Arc::new(Writer::new(sink, Arc::clone(&clock)));
         let (thread_writer, thread_ids, thread_clock) = (Arc::clone(&writer), Arc::clone(&ids), Arc::clone(&clock));
-        let tell = move |sums: Vec<(Refused, Sum)>| thread_ids.lines_of_sums(&sums, thread_clock.now());
+        let tell = move |sums: &[(Refused, Sum)]| thread_ids.lines_of_sums(sums, thread_clock.now());
         let run = move || thread_writer.run(tell);
         std::thread::Builder::new().name("audit".to_owned()).spawn(run).map_err(AuditError::Thread)?;
         tokio::spawn(scribe::serve(Arc::clone(&writer), Arc::clone(&clock), settings.write_timeout));
@@ -293,15 +294,19 @@ impl Audit {
         }
     }
 
-    /// Writes the last event, and all that waits before it.
+    /// Writes the last event, and all that waits before it, unless that takes longer than a call would wait.
     pub async fn close(&self) {
         let Some(inner) = &self.0 else { return };
         let sums = inner.writer.state().sums.take();
-        if !sums.is_empty() {
-            let _ = inner.writer.put(&inner.ids.lines_of_sums(&sums, inner.clock.now()), None);
+        let lines = inner.ids.lines_of_sums(&sums, inner.clock.now());
+        if !sums.is_empty() && inner.writer.put(&lines, None).is_err() {
+            inner.writer.state().sums.put_back(sums);
         }
         let last = Event::of_server(Kind::Stop);
-        if self.write(&last, &last).await.is_err() {
+        let write = std::pin::pin!(self.write(&last, &last));
+        // Whoever gives up for others may have ended.
+        let patience = inner.clock.sleep(inner.settings.write_timeout);
+        if !matches!(select(write, patience).await, Either::Left((Ok(()), _))) {
             tracing::error!("the last audit events are lost");
         }
     }

@@ -27,7 +27,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct Entry {
     length: usize,
-    /// What became true after its bytes were taken.
+    /// What became true after it was put here.
     amended: Option<Vec<u8>>,
     waits: Option<Waits>,
 }
@@ -101,17 +101,9 @@ impl Queue {
     /// Replaces an entry's lines or, where they are being written, lets others follow them. Gives them back when the entry
     /// is written.
     pub(super) fn amend(&mut self, id: EntryId, lines: Vec<u8>) -> Option<Vec<u8>> {
-        let Some(at) = self.place(id) else { return Some(lines) };
-        let start: usize = self.entries.iter().take(at).skip(self.taken).map(|entry| entry.length).sum();
-        let is_begun = at < self.taken || (at == 0 && self.sent > 0);
-        if let Some(entry) = self.entries.get_mut(at) {
-            if is_begun {
-                entry.amended = Some(lines);
-            } else {
-                let end = start + mem::replace(&mut entry.length, lines.len());
-                self.waiting.splice(start..end, lines);
-            }
-        }
+        let Some(entry) = self.place(id).and_then(|at| self.entries.get_mut(at)) else { return Some(lines) };
+        // They take its place when it is taken: a whole queue is amended at once, which then takes no moving of bytes.
+        entry.amended = Some(lines);
         None
     }
 
@@ -137,6 +129,9 @@ impl Queue {
                 self.taken += 1;
             }
             batch.extend(self.waiting.drain(..bytes));
+        }
+        if self.entries.iter().take(self.taken).any(|entry| entry.amended.is_some()) {
+            self.put_amended(batch);
         }
         self.taken_bytes = batch.len();
         self.sent
@@ -176,35 +171,39 @@ impl Queue {
         self.sent = 0;
     }
 
-    /// Nothing is being written. What was not written at all is written as it was amended.
-    fn put_back(&mut self, rest: &[u8]) {
-        let taken = mem::take(&mut self.taken);
-        self.taken_bytes = 0;
-        if rest.is_empty() {
-            return;
-        }
-        let mut lines = Vec::with_capacity(rest.len() + self.waiting.len());
+    /// Puts what became true in the place of what has not been begun.
+    fn put_amended(&mut self, batch: &mut Vec<u8>) {
+        let mut lines = Vec::with_capacity(batch.len());
         let mut start = 0;
         let mut is_begun = self.sent > 0;
-        for entry in self.entries.iter_mut().take(taken) {
+        for entry in self.entries.iter_mut().take(self.taken) {
             let end = start + entry.length;
             match entry.amended.take_if(|_| !is_begun) {
                 Some(amended) => {
                     entry.length = amended.len();
                     lines.extend(amended);
                 }
-                None => lines.extend_from_slice(rest.get(start..end).unwrap_or_default()),
+                None => lines.extend_from_slice(batch.get(start..end).unwrap_or_default()),
             }
             (start, is_begun) = (end, false);
         }
-        lines.append(&mut self.waiting);
-        self.waiting = lines;
+        *batch = lines;
+    }
+
+    /// Nothing is being written.
+    fn put_back(&mut self, rest: &[u8]) {
+        self.taken = 0;
+        self.taken_bytes = 0;
+        if !rest.is_empty() {
+            self.waiting.splice(..0, rest.iter().copied());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock, SystemClock};
 
     fn queue(lines: &[&str]) -> (Queue, Vec<EntryId>) {
         let mut queue = Queue::default();
@@ -287,6 +286,31 @@ mod tests {
         queue.written(&batch, 2, &mut told);
         assert_eq!((told.len(), queue.waited_for_since()), (2, None));
         assert_eq!(taken(&mut queue).0, "e\ntwo\n");
+    }
+
+    #[test]
+    fn amending_all_that_waits_takes_no_longer_for_each_the_more_there_are() {
+        let mut queue = Queue::default();
+        let line = [b'x'; 500];
+        let ids: Vec<_> = std::iter::from_fn(|| queue.push(&line, None).ok()).collect();
+        let start = SystemClock.elapsed();
+        for id in &ids {
+            assert_eq!(queue.amend(*id, b"amended\n".to_vec()), None);
+        }
+        let took = SystemClock.elapsed().saturating_sub(start);
+        println!("{} entries amended in {took:?}", ids.len());
+        assert!(took < Duration::from_millis(500), "{took:?}");
+        let mut written = String::new();
+        loop {
+            let (text, batch) = taken(&mut queue);
+            if text.is_empty() {
+                break;
+            }
+            queue.written(&batch, batch.len(), &mut Vec::new());
+            written += &text;
+        }
+        assert_eq!(written, "amended\n".repeat(ids.len()));
+        assert!(is_empty(&queue));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use super::writer::Writer;
 use crate::clock::{Clock, Sleep};
 
 /// Serves a writer until that is closed. A call that waits longer than `patience` for its event is refused, and so are
-/// all others then: one timer serves them, and none is armed while writes return.
+/// all others then: one timer serves them. It is armed when a turn of writing begins, and again when writing works after it
+/// failed, each of which calls for it.
 pub(super) async fn serve(writer: Arc<Writer>, clock: Arc<dyn Clock>, patience: Duration) {
     let scribe = Scribe(writer);
     let writer = &scribe.0;

@@ -1,3 +1,4 @@
+use std::fmt::Display;
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +31,7 @@ const PIPE_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Writer {
     state: Mutex<State>,
-    /// Calls the scribe.
+    /// Calls the scribe, to write or to watch.
     pub(super) called: Notify,
     /// Calls the thread.
     work: Condvar,
@@ -183,18 +184,20 @@ impl Writer {
         if !left.is_zero() {
             return Some(left);
         }
-        self.begin_failing(&"the write does not return");
+        let has_begun = self.begin_failing();
         let mut refused = Vec::new();
         self.refuse(&mut state.queue, &mut refused);
         drop(state);
+        if has_begun {
+            log_failing(&"the write does not return");
+        }
         refused.into_iter().for_each(Waker::wake);
         None
     }
 
-    fn begin_failing(&self, cause: &dyn std::fmt::Display) {
-        if !self.failing.swap(true, Ordering::AcqRel) {
-            error!(%cause, "audit events cannot be written: nothing is handed out until they can");
-        }
+    /// Whether it did not fail before. That is logged without the lock, as the log may block.
+    fn begin_failing(&self) -> bool {
+        !self.failing.swap(true, Ordering::AcqRel)
     }
 
     fn refuse(&self, queue: &mut Queue, waiting: &mut Vec<Waker>) {
@@ -253,7 +256,7 @@ impl Writer {
 
     /// The thread. `tell` makes events of what was counted. It ends when the writer is closed and nothing more can be
     /// written.
-    pub(super) fn run(&self, tell: impl Fn(Vec<(Refused, Sum)>) -> Vec<u8>) {
+    pub(super) fn run(&self, tell: impl Fn(&[(Refused, Sum)]) -> Vec<u8>) {
         let mut told = self.clock.elapsed();
         while self.wait_for_work(&mut told, &tell) {
             let mut desk = self.desk();
@@ -290,16 +293,20 @@ impl Writer {
     }
 
     /// Waits until something is to be written, which this thread then does. False at the end.
-    fn wait_for_work(&self, told: &mut Duration, tell: &impl Fn(Vec<(Refused, Sum)>) -> Vec<u8>) -> bool {
+    fn wait_for_work(&self, told: &mut Duration, tell: &impl Fn(&[(Refused, Sum)]) -> Vec<u8>) -> bool {
         let mut state = self.state();
         let mut is_due = false;
         loop {
             let elapsed = self.clock.elapsed();
-            if !state.sums.is_empty() && (is_due || elapsed.saturating_sub(*told) >= SUM_INTERVAL) {
+            if !state.sums.is_empty() && (is_due || state.closed || elapsed.saturating_sub(*told) >= SUM_INTERVAL) {
                 *told = elapsed;
-                let lines = tell(state.sums.take());
-                if state.queue.push(&lines, None).is_ok() && state.stage == Stage::Idle {
+                let sums = state.sums.take();
+                if state.queue.push(&tell(&sums), None).is_err() {
+                    state.sums.put_back(sums);
+                } else if state.stage == Stage::Idle {
                     state.stage = Stage::HandedOver;
+                    // Nobody calls the scribe for what follows, and only it gives up a write that does not return.
+                    self.called.notify_one();
                 }
             }
             if state.stage == Stage::HandedOver {
@@ -312,7 +319,8 @@ impl Writer {
             if state.sums.is_empty() {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
-                let idle = |state: &mut State| state.stage != Stage::HandedOver && !state.closed;
+                let is_over = |state: &State| state.closed && state.stage == Stage::Idle;
+                let idle = |state: &mut State| state.stage != Stage::HandedOver && !is_over(state);
                 let waited = self.work.wait_timeout_while(state, SUM_INTERVAL, idle);
                 let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 (state, is_due) = (next, timeout.timed_out());
@@ -330,7 +338,8 @@ impl Writer {
             state.queue.begin_anew();
         }
         let sent = state.queue.take(batch);
-        if batch.is_empty() {
+        // When all is written and not synced yet, nothing else may come to show that writing works again.
+        if batch.is_empty() && !self.is_failing() {
             state.stage = Stage::Idle;
             return Progress::Done;
         }
@@ -347,21 +356,27 @@ impl Writer {
     /// Notes how much is written, and tells those who wait.
     fn settle(&self, batch: &[u8], written: usize, failure: Option<&io::Error>, settled: &mut Vec<Waker>) {
         let mut state = self.state();
-        if let Some(error) = failure {
-            self.begin_failing(error);
+        let has_begun_failing = failure.is_some() && self.begin_failing();
+        if failure.is_some() {
             // All of them: what is written may not last, where that matters.
             self.refuse(&mut state.queue, settled);
         }
         let entries = state.queue.written(batch, written, settled);
         self.written.store(state.queue.first(), Ordering::Release);
-        let has_recovered = failure.is_none() && written > 0 && self.failing.swap(false, Ordering::AcqRel);
+        let is_progress = written > 0 || batch.is_empty();
+        let has_recovered = failure.is_none() && is_progress && self.failing.swap(false, Ordering::AcqRel);
         let refused = if has_recovered { mem::take(&mut state.refused) } else { 0 };
         drop(state);
+        if let Some(error) = failure.filter(|_| has_begun_failing) {
+            log_failing(error);
+        }
         settled.drain(..).for_each(Waker::wake);
         if entries > 0 {
             metrics::AUDIT_EVENTS.add(entries, &[]);
         }
         if has_recovered {
+            // It watched nothing while all was refused, and the next write has begun without it, perhaps.
+            self.called.notify_one();
             info!(refused, "audit events are written again");
         }
     }
@@ -369,6 +384,10 @@ impl Writer {
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn log_failing(cause: &dyn Display) {
+    error!(%cause, "audit events cannot be written: nothing is handed out until they can");
 }
 
 enum Progress {

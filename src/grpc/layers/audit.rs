@@ -64,7 +64,7 @@ impl<S> Audited<S> {
             peer: request.extensions().get::<ConnectionIdentity>().map(|identity| identity.peer),
             begun: common.clock.elapsed(),
         };
-        Open { record: CallRecord::new(head), request_id, closed: None }
+        Open { record: CallRecord::new(head), request_id, polling: false, closed: None }
     }
 }
 
@@ -118,7 +118,10 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { answer, open, receipt } = &mut *self;
         if let Answer::Awaited(awaited) = answer {
-            let Ok(there) = ready!(Pin::new(awaited).poll(context));
+            open.polling = true;
+            let polled = Pin::new(awaited).poll(context);
+            open.polling = false;
+            let Ok(there) = ready!(polled);
             *answer = Answer::There(there);
         }
         let Answer::There(answer) = answer else { return Poll::Pending };
@@ -135,6 +138,9 @@ where
 struct Open {
     record: CallRecord,
     request_id: HeaderValue,
+    /// Whether its answer is being worked on. Still so when it is dropped, that panicked: by then the panic may be caught,
+    /// and the thread does not tell of it any more.
+    polling: bool,
     /// When its answer was there, by monotonic time.
     closed: Option<Duration>,
 }
@@ -172,8 +178,54 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if let Some(common) = self.record.common().filter(|_| self.closed.is_none()) {
-            let end = if std::thread::panicking() { End::Broken } else { End::GivenUp };
+            let end = if self.polling || std::thread::panicking() { End::Broken } else { End::GivenUp };
             self.record.write_off(&self.request_id, end, common.clock.elapsed());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::Value;
+    use tower::{ServiceExt, service_fn};
+
+    use super::super::span::CallSpan;
+    use super::*;
+    use crate::audit::{Output, Settings};
+    use crate::clock::SystemClock;
+    use crate::identifiers::{ClientSecret, Environment};
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_not_told_of_as_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.jsonl");
+        let settings = Settings { output: Output::File(path.clone()), ..Settings::default() };
+        let secret = ClientSecret::new("secret");
+        let audit = Audit::open(&settings, Environment::Sod, &secret, Arc::new(SystemClock)).await.unwrap();
+        for waits in [false, true] {
+            let handler = service_fn(move |_request: Request<Body>| {
+                Box::pin(async move {
+                    if waits {
+                        tokio::task::yield_now().await;
+                    }
+                    assert!(OTHER.is_empty(), "it panics");
+                    Ok::<_, Infallible>(Response::new(Body::empty()))
+                })
+            });
+            let audited = Audited::new(handler, audit.clone(), Arc::new(SystemClock));
+            let service = CallSpan::new(audited, Arc::new(SystemClock));
+            let request = Request::post("/superoffice.ticket.v1.TicketService/GetSystemTicket");
+            service.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        }
+        audit.close().await;
+        let events = fs::read_to_string(path).unwrap();
+        let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let calls: Vec<_> = events.filter(|event| event["kind"] == "call").collect();
+        assert_eq!(calls.len(), 2);
+        for call in calls {
+            assert_eq!((&call["decision"], &call["outcome"]), (&"refused".into(), &"INTERNAL".into()), "{call}");
         }
     }
 }
