@@ -153,6 +153,11 @@ GROUPS = [
     ("minimal", {"serviceAccount.create": False, "serviceAccount.name": "theirs"}, {}, [
         ("an account that is there is used", lambda r: (r.pod["serviceAccountName"], "ServiceAccount" in r.kinds), ("theirs", False)),
     ]),
+    ("minimal", TLS | {"serviceAccount": {"create": False, "name": "theirs"},
+                       "config.identity": {"issuer": "https://k.example", "audience": "ticketd", "token_review": True}}, {}, [
+        ("the right to ask about tokens is that account's", lambda r: r.one("ClusterRoleBinding")["subjects"],
+         [{"kind": "ServiceAccount", "name": "theirs", "namespace": "crm"}]),
+    ]),
     ("minimal", {"audit.output": "file"}, {}, [
         ("an audit's file has a volume", lambda r: (toml(r)["audit"]["path"], r.mounts["audit"]), ("/var/log/ticketd/audit.jsonl", "/var/log/ticketd")),
     ]),

@@ -6,6 +6,7 @@ TLS = {"tls.existingSecret": "serving"}
 PG = {"postgres.url": "postgres://ticketd@db/ticketd"}
 ISSUER = {"config.identity": {"issuer": "https://k.example", "audience": "ticketd"}}
 KEYS = {"jwks_url": "https://k.example/keys"}
+REVIEW = {"config.identity": ISSUER["config.identity"] | {"token_review": True}}
 INLINE = {"secrets": {"inline": {"client-secret": "x", "private-key.xml": "x", "sealing-key": "x"}}}
 
 # (changes to minimal.yaml, what the refusal says, options of the rendering)
@@ -71,6 +72,8 @@ REFUSED = [
     (TLS | {"config.identity": ISSUER["config.identity"] | {"token_file": "/tmp/token"}}, "token_file"),
     (TLS | {"config.identity": ISSUER["config.identity"] | {"jwks_url": "http://k.example/keys"}}, "jwks_url"),
     (TLS | {"config.identity": ISSUER["config.identity"] | KEYS | {"token_review": True}}, "identity"),
+    (TLS | REVIEW | {"serviceAccount.create": False}, "serviceAccount.name is required"),
+    (TLS | REVIEW | {"serviceAccount": {"create": False, "name": "default"}}, "serviceAccount.name is required"),
     (TLS | {"tls.clientCertificate": "never"}, "clientCertificate"),
     (TLS | {"tls.bundles.trustDomains": {"Corp": "corp.pem"}}, "Corp"),
     (TLS | {"tls.bundles.dnsCa": "a/b"}, "dnsCa"),
