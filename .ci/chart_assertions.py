@@ -46,6 +46,16 @@ def namespace(name: str) -> dict:
     return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
+def selects_only(expression: str, matchers: str) -> bool:
+    """Whether every selector of ticketd's own metrics has these matchers."""
+    selectors = re.findall(r"\b(?:ticketd|rpc_server|process)_\w+({[^}]*})?", expression)
+    return bool(selectors) and all(matchers in selector for selector in selectors)
+
+
+def alerts(rendering: Rendering) -> list[dict]:
+    return [rule for group in rendering.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+
+
 TEST_PODS = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "ticketd-test", "app.kubernetes.io/instance": "release"}}}
 LONG = "a" * 70
 PG = {"postgres.url": "postgres://ticketd@db.example.com:5432/ticketd"}
@@ -305,10 +315,19 @@ GROUPS = [
         ("and by no other", lambda r: spec("ServiceMonitor")(r)["selector"]["matchLabels"].items() <= r.one("Service", "release-ticketd-clusterip")["metadata"]["labels"].items(), False),
         ("Prometheus finds it by its labels", lambda r: r.one("ServiceMonitor")["metadata"]["labels"]["release"], "prometheus"),
         ("series can lose labels", lambda r: spec("ServiceMonitor")(r)["endpoints"][0]["metricRelabelings"], [{"action": "labeldrop", "regex": "pod"}]),
-        ("every alert points at its page", lambda r: {rule["annotations"]["runbook_url"] == f"https://runbooks.example.com/ticketd/{rule['alert']}.md" for group in spec("PrometheusRule")(r)["groups"] for rule in group["rules"]}, {True}),
+        ("every alert points at its page", lambda r: {rule["annotations"]["runbook_url"] == f"https://runbooks.example.com/ticketd/{rule['alert']}.md" for rule in alerts(r)}, {True}),
+        ("every alert is about the release's series alone", lambda r: {selects_only(rule["expr"], 'namespace="crm",job="release-ticketd"') for rule in alerts(r)}, {True}),
+        ("and carries their labels", lambda r: {(rule["labels"]["namespace"], rule["labels"]["job"]) for rule in alerts(r)}, {("crm", "release-ticketd")}),
         ("Prometheus finds the rules by their labels", lambda r: r.one("PrometheusRule")["metadata"]["labels"]["release"], "prometheus"),
         ("Grafana finds the dashboard", lambda r: r.one("ConfigMap", "release-ticketd-dashboard")["metadata"]["labels"]["grafana_dashboard"], "1"),
         ("which is a dashboard", lambda r: json.loads(r.one("ConfigMap", "release-ticketd-dashboard")["data"]["ticketd.json"])["title"], "ticketd"),
+    ]),
+    ("monitoring", {"metrics.monitor.kind": "PodMonitor"}, {}, [
+        ("a PodMonitor's job has its namespace", lambda r: {rule["labels"]["job"] for rule in alerts(r)}, {"crm/release-ticketd"}),
+    ]),
+    ("monitoring", {"metrics.monitor.enabled": False, "metrics.rules.job": "tickets"}, {}, [
+        ("who scrapes otherwise says which job", lambda r: {rule["labels"]["job"] for rule in alerts(r)}, {"tickets"}),
+        ("which every selector has", lambda r: {selects_only(rule["expr"], 'namespace="crm",job="tickets"') for rule in alerts(r)}, {True}),
     ]),
     ("development", {}, {}, [
         ("inline secrets become a Secret", lambda r: sorted(r.one("Secret")["stringData"]), ["client-secret", "private-key.xml", "sealing-key"]),

@@ -6,6 +6,7 @@ TLS = {"tls.existingSecret": "serving"}
 PG = {"postgres.url": "postgres://ticketd@db/ticketd"}
 ISSUER = {"config.identity": {"issuer": "https://k.example", "audience": "ticketd"}}
 KEYS = {"jwks_url": "https://k.example/keys"}
+RULES = {"enabled": True, "renderMode": "alwaysRender", "runbookBaseUrl": "https://runbooks.example"}
 REVIEW = {"config.identity": ISSUER["config.identity"] | {"token_review": True}}
 INLINE = {"secrets": {"inline": {"client-secret": "x", "private-key.xml": "x", "sealing-key": "x"}}}
 
@@ -108,6 +109,8 @@ REFUSED = [
     ({"shutdown.drainTimeoutSeconds": 0}, "drainTimeoutSeconds"),
     ({"metrics.monitor": {"enabled": True}, "admin.enabled": False}, "takes admin.enabled"),
     ({"metrics.monitor": {"enabled": True, "renderMode": "failIfMissing"}}, "the cluster has no monitoring.coreos.com/v1/PodMonitor"),
+    ({"metrics.rules": RULES}, "metrics.rules.job is required"),
+    ({"metrics.rules": RULES | {"job": 'a"b'}}, "job"),
     ({"networkPolicy.nodes": ["10.0.0.1"]}, "nodes"),
     ({"networkPolicy.flavor": "calico"}, "flavor"),
     ({"networkPolicy.internet": []}, "internet"),
