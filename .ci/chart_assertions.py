@@ -299,6 +299,10 @@ GROUPS = [
         ("the collector can be told", egress_to(4317), "everybody"),
         ("more rules can be added", egress_to(3128), "everybody"),
     ]),
+    ("network-policy", {"networkPolicy.monitoring": [], "networkPolicy.pages": [], "metrics.monitor.enabled": True,
+                        "networkPolicy.extraIngress": [{"from": [namespace("mesh")], "ports": [{"port": "http"}, {"port": "metrics"}]}]}, {}, [
+        ("who is let in by other rules is enough", lambda r: [ingress_from("metrics")(r), ingress_from("http")(r)], [[namespace("mesh")]] * 2),
+    ]),
     ("cilium", {}, {}, [
         ("SuperOffice is known by name", lambda r: spec("CiliumNetworkPolicy")(r)["egress"][1]["toFQDNs"], [{"matchPattern": "*.superoffice.com"}, {"matchName": "login.example.com"}]),
         ("not by address as well", lambda r: spec("NetworkPolicy")(r)["egress"], []),

@@ -7,6 +7,7 @@ PG = {"postgres.url": "postgres://ticketd@db/ticketd"}
 ISSUER = {"config.identity": {"issuer": "https://k.example", "audience": "ticketd"}}
 KEYS = {"jwks_url": "https://k.example/keys"}
 RULES = {"enabled": True, "renderMode": "alwaysRender", "runbookBaseUrl": "https://runbooks.example"}
+PAGES = {"enabled": True, "publicUrl": "https://t.example"}
 REVIEW = {"config.identity": ISSUER["config.identity"] | {"token_review": True}}
 INLINE = {"secrets": {"inline": {"client-secret": "x", "private-key.xml": "x", "sealing-key": "x"}}}
 
@@ -109,8 +110,14 @@ REFUSED = [
     ({"shutdown.drainTimeoutSeconds": 0}, "drainTimeoutSeconds"),
     ({"metrics.monitor": {"enabled": True}, "admin.enabled": False}, "takes admin.enabled"),
     ({"metrics.monitor": {"enabled": True, "renderMode": "failIfMissing"}}, "the cluster has no monitoring.coreos.com/v1/PodMonitor"),
+    ({"metrics.rules": RULES | {"job": "tickets"}, "admin.enabled": False}, "metrics.rules.enabled takes admin.enabled"),
+    ({"metrics.rules": RULES | {"job": "tickets", "runbookBaseUrl": ""}}, "metrics.rules.runbookBaseUrl is required"),
+    ({"metrics.rules.runbookBaseUrl": "docs/runbooks"}, "runbookBaseUrl"),
     ({"metrics.rules": RULES}, "metrics.rules.job is required"),
     ({"metrics.rules": RULES | {"job": 'a"b'}}, "job"),
+    ({"networkPolicy.enabled": True, "metrics.monitor.enabled": True}, "networkPolicy.monitoring is required"),
+    ({"networkPolicy.enabled": True, "metrics.rules": RULES | {"job": "tickets"}}, "networkPolicy.monitoring is required"),
+    ({"networkPolicy.enabled": True, "http": PAGES}, "networkPolicy.pages is required"),
     ({"networkPolicy.nodes": ["10.0.0.1"]}, "nodes"),
     ({"networkPolicy.flavor": "calico"}, "flavor"),
     ({"networkPolicy.internet": []}, "internet"),
