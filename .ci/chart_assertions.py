@@ -52,6 +52,10 @@ def selects_only(expression: str, matchers: str) -> bool:
     return bool(selectors) and all(matchers in selector for selector in selectors)
 
 
+def pod_patterns(rendering: Rendering) -> set[str]:
+    return {pattern for rule in alerts(rendering) for pattern in re.findall('pod=~"([^"]*)"', rule["expr"])}
+
+
 def alerts(rendering: Rendering) -> list[dict]:
     return [rule for group in rendering.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
 
@@ -322,11 +326,14 @@ GROUPS = [
         ("every alert points at its page", lambda r: {rule["annotations"]["runbook_url"] == f"https://runbooks.example.com/ticketd/{rule['alert']}.md" for rule in alerts(r)}, {True}),
         ("every alert is about the release's series alone", lambda r: {selects_only(rule["expr"], 'namespace="crm",job="release-ticketd"') for rule in alerts(r)}, {True}),
         ("and carries their labels", lambda r: {(rule["labels"]["namespace"], rule["labels"]["job"]) for rule in alerts(r)}, {("crm", "release-ticketd")}),
+        ("restarts are those of the release's pods", lambda r: pod_patterns(r), {"release-ticketd-[0-9]+"}),
         ("Prometheus finds the rules by their labels", lambda r: r.one("PrometheusRule")["metadata"]["labels"]["release"], "prometheus"),
         ("Grafana finds the dashboard", lambda r: r.one("ConfigMap", "release-ticketd-dashboard")["metadata"]["labels"]["grafana_dashboard"], "1"),
         ("which is a dashboard", lambda r: json.loads(r.one("ConfigMap", "release-ticketd-dashboard")["data"]["ticketd.json"])["title"], "ticketd"),
     ]),
-    ("monitoring", {"metrics.monitor.kind": "PodMonitor"}, {}, [
+    ("monitoring", PG | {"metrics.monitor.kind": "PodMonitor"}, {}, [
+        ("a Deployment's pods are named otherwise", lambda r: [bool(re.fullmatch(pattern, "release-ticketd-" + end)) for pattern in pod_patterns(r)
+          for end in ("6d4cf56db6-x7k2p", "two-6d4cf56db6-x7k2p", "two-0")], [True, False, False]),
         ("a PodMonitor's job has its namespace", lambda r: {rule["labels"]["job"] for rule in alerts(r)}, {"crm/release-ticketd"}),
     ]),
     ("monitoring", {"metrics.monitor.enabled": False, "metrics.rules.job": "tickets"}, {}, [
