@@ -307,6 +307,23 @@ GROUPS = [
                         "networkPolicy.extraIngress": [{"from": [namespace("mesh")], "ports": [{"port": "http"}, {"port": "metrics"}]}]}, {}, [
         ("who is let in by other rules is enough", lambda r: [ingress_from("metrics")(r), ingress_from("http")(r)], [[namespace("mesh")]] * 2),
     ]),
+    ("network-policy", {"config.identity.jwks_url": "https://keys.example:8443/jwks"}, {}, [
+        ("callers' keys may be read where they are", egress_to(8443), "everybody"),
+        ("the API server is not asked then", egress_to(6443), None),
+    ]),
+    ("network-policy", {"config.identity.jwks_url": "https://keys.example:8443/jwks", "networkPolicy.identity": [namespace("keys")]}, {}, [
+        ("which may be told", egress_to(8443), [namespace("keys")]),
+    ]),
+    ("network-policy", {"networkPolicy.dnsPorts": [1053]}, {}, [
+        ("names may be looked up at other ports", lambda r: (egress_to(53)(r), egress_to(1053)(r)[0]["podSelector"]), (None, {"matchLabels": {"k8s-app": "kube-dns"}})),
+    ]),
+    ("network-policy", {}, {"apis": ("security.openshift.io/v1",)}, [
+        ("OpenShift's DNS is behind another port", lambda r: spec("NetworkPolicy")(r)["egress"][0]["ports"],
+         [{"port": port, "protocol": protocol} for port in (53, 5353) for protocol in ("UDP", "TCP")]),
+    ]),
+    ("cilium", {"openshift.adaptSecurityContext": "force"}, {}, [
+        ("to Cilium as well", lambda r: [one["port"] for one in spec("CiliumNetworkPolicy")(r)["egress"][0]["toPorts"][0]["ports"]], ["53", "5353"]),
+    ]),
     ("cilium", {}, {}, [
         ("SuperOffice is known by name", lambda r: spec("CiliumNetworkPolicy")(r)["egress"][1]["toFQDNs"], [{"matchPattern": "*.superoffice.com"}, {"matchName": "login.example.com"}]),
         ("not by address as well", lambda r: spec("NetworkPolicy")(r)["egress"], []),

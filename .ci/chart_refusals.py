@@ -118,6 +118,7 @@ REFUSED = [
     ({"networkPolicy.enabled": True, "metrics.monitor.enabled": True}, "networkPolicy.monitoring is required"),
     ({"networkPolicy.enabled": True, "metrics.rules": RULES | {"job": "tickets"}}, "networkPolicy.monitoring is required"),
     ({"networkPolicy.enabled": True, "http": PAGES}, "networkPolicy.pages is required"),
+    ({"networkPolicy.dnsPorts": []}, "dnsPorts"),
     ({"networkPolicy.nodes": ["10.0.0.1"]}, "nodes"),
     ({"networkPolicy.flavor": "calico"}, "flavor"),
     ({"networkPolicy.internet": []}, "internet"),
