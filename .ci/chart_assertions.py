@@ -190,6 +190,9 @@ GROUPS = [
     ("minimal", PG | {"replicas": 3, "podDisruptionBudget.enabled": False}, {}, [
         ("a budget can be left out", lambda r: "PodDisruptionBudget" in r.kinds, False),
     ]),
+    ("minimal", PG | {"replicas": 3, "podDisruptionBudget.minAvailable": "66%"}, {}, [
+        ("a budget that lets one go is one", lambda r: r.one("PodDisruptionBudget")["spec"]["minAvailable"], "66%"),
+    ]),
     ("minimal", PG | {"replicas": 3, "podDisruptionBudget.minAvailable": 0}, {}, [
         ("a budget of none is one", lambda r: r.one("PodDisruptionBudget")["spec"]["minAvailable"], 0),
     ]),
