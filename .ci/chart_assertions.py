@@ -46,6 +46,20 @@ def namespace(name: str) -> dict:
     return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
+def selects_only(expression: str, matchers: str) -> bool:
+    """Whether every selector of ticketd's own metrics has these matchers."""
+    selectors = re.findall(r"\b(?:ticketd|rpc_server|process)_\w+({[^}]*})?", expression)
+    return bool(selectors) and all(matchers in selector for selector in selectors)
+
+
+def pod_patterns(rendering: Rendering) -> set[str]:
+    return {pattern for rule in alerts(rendering) for pattern in re.findall('pod=~"([^"]*)"', rule["expr"])}
+
+
+def alerts(rendering: Rendering) -> list[dict]:
+    return [rule for group in rendering.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+
+
 TEST_PODS = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "ticketd-test", "app.kubernetes.io/instance": "release"}}}
 LONG = "a" * 70
 PG = {"postgres.url": "postgres://ticketd@db.example.com:5432/ticketd"}
@@ -153,6 +167,11 @@ GROUPS = [
     ("minimal", {"serviceAccount.create": False, "serviceAccount.name": "theirs"}, {}, [
         ("an account that is there is used", lambda r: (r.pod["serviceAccountName"], "ServiceAccount" in r.kinds), ("theirs", False)),
     ]),
+    ("minimal", TLS | {"serviceAccount": {"create": False, "name": "theirs"},
+                       "config.identity": {"issuer": "https://k.example", "audience": "ticketd", "token_review": True}}, {}, [
+        ("the right to ask about tokens is that account's", lambda r: r.one("ClusterRoleBinding")["subjects"],
+         [{"kind": "ServiceAccount", "name": "theirs", "namespace": "crm"}]),
+    ]),
     ("minimal", {"audit.output": "file"}, {}, [
         ("an audit's file has a volume", lambda r: (toml(r)["audit"]["path"], r.mounts["audit"]), ("/var/log/ticketd/audit.jsonl", "/var/log/ticketd")),
     ]),
@@ -170,6 +189,9 @@ GROUPS = [
     ]),
     ("minimal", PG | {"replicas": 3, "podDisruptionBudget.enabled": False}, {}, [
         ("a budget can be left out", lambda r: "PodDisruptionBudget" in r.kinds, False),
+    ]),
+    ("minimal", PG | {"replicas": 3, "podDisruptionBudget.minAvailable": "66%"}, {}, [
+        ("a budget that lets one go is one", lambda r: r.one("PodDisruptionBudget")["spec"]["minAvailable"], "66%"),
     ]),
     ("minimal", PG | {"replicas": 3, "podDisruptionBudget.minAvailable": 0}, {}, [
         ("a budget of none is one", lambda r: r.one("PodDisruptionBudget")["spec"]["minAvailable"], 0),
@@ -284,6 +306,27 @@ GROUPS = [
         ("the collector can be told", egress_to(4317), "everybody"),
         ("more rules can be added", egress_to(3128), "everybody"),
     ]),
+    ("network-policy", {"networkPolicy.monitoring": [], "networkPolicy.pages": [], "metrics.monitor.enabled": True,
+                        "networkPolicy.extraIngress": [{"from": [namespace("mesh")], "ports": [{"port": "http"}, {"port": "metrics"}]}]}, {}, [
+        ("who is let in by other rules is enough", lambda r: [ingress_from("metrics")(r), ingress_from("http")(r)], [[namespace("mesh")]] * 2),
+    ]),
+    ("network-policy", {"config.identity.jwks_url": "https://keys.example:8443/jwks"}, {}, [
+        ("callers' keys may be read where they are", egress_to(8443), "everybody"),
+        ("the API server is not asked then", egress_to(6443), None),
+    ]),
+    ("network-policy", {"config.identity.jwks_url": "https://keys.example:8443/jwks", "networkPolicy.identity": [namespace("keys")]}, {}, [
+        ("which may be told", egress_to(8443), [namespace("keys")]),
+    ]),
+    ("network-policy", {"networkPolicy.dnsPorts": [1053]}, {}, [
+        ("names may be looked up at other ports", lambda r: (egress_to(53)(r), egress_to(1053)(r)[0]["podSelector"]), (None, {"matchLabels": {"k8s-app": "kube-dns"}})),
+    ]),
+    ("network-policy", {}, {"apis": ("security.openshift.io/v1",)}, [
+        ("OpenShift's DNS is behind another port", lambda r: spec("NetworkPolicy")(r)["egress"][0]["ports"],
+         [{"port": port, "protocol": protocol} for port in (53, 5353) for protocol in ("UDP", "TCP")]),
+    ]),
+    ("cilium", {"openshift.adaptSecurityContext": "force"}, {}, [
+        ("to Cilium as well", lambda r: [one["port"] for one in spec("CiliumNetworkPolicy")(r)["egress"][0]["toPorts"][0]["ports"]], ["53", "5353"]),
+    ]),
     ("cilium", {}, {}, [
         ("SuperOffice is known by name", lambda r: spec("CiliumNetworkPolicy")(r)["egress"][1]["toFQDNs"], [{"matchPattern": "*.superoffice.com"}, {"matchName": "login.example.com"}]),
         ("not by address as well", lambda r: spec("NetworkPolicy")(r)["egress"], []),
@@ -300,10 +343,22 @@ GROUPS = [
         ("and by no other", lambda r: spec("ServiceMonitor")(r)["selector"]["matchLabels"].items() <= r.one("Service", "release-ticketd-clusterip")["metadata"]["labels"].items(), False),
         ("Prometheus finds it by its labels", lambda r: r.one("ServiceMonitor")["metadata"]["labels"]["release"], "prometheus"),
         ("series can lose labels", lambda r: spec("ServiceMonitor")(r)["endpoints"][0]["metricRelabelings"], [{"action": "labeldrop", "regex": "pod"}]),
-        ("every alert points at its page", lambda r: {rule["annotations"]["runbook_url"] == f"https://runbooks.example.com/ticketd/{rule['alert']}.md" for group in spec("PrometheusRule")(r)["groups"] for rule in group["rules"]}, {True}),
+        ("every alert points at its page", lambda r: {rule["annotations"]["runbook_url"] == f"https://runbooks.example.com/ticketd/{rule['alert']}.md" for rule in alerts(r)}, {True}),
+        ("every alert is about the release's series alone", lambda r: {selects_only(rule["expr"], 'namespace="crm",job="release-ticketd"') for rule in alerts(r)}, {True}),
+        ("and carries their labels", lambda r: {(rule["labels"]["namespace"], rule["labels"]["job"]) for rule in alerts(r)}, {("crm", "release-ticketd")}),
+        ("restarts are those of the release's pods", lambda r: pod_patterns(r), {"release-ticketd-[0-9]+"}),
         ("Prometheus finds the rules by their labels", lambda r: r.one("PrometheusRule")["metadata"]["labels"]["release"], "prometheus"),
         ("Grafana finds the dashboard", lambda r: r.one("ConfigMap", "release-ticketd-dashboard")["metadata"]["labels"]["grafana_dashboard"], "1"),
         ("which is a dashboard", lambda r: json.loads(r.one("ConfigMap", "release-ticketd-dashboard")["data"]["ticketd.json"])["title"], "ticketd"),
+    ]),
+    ("monitoring", PG | {"metrics.monitor.kind": "PodMonitor"}, {}, [
+        ("a Deployment's pods are named otherwise", lambda r: [bool(re.fullmatch(pattern, "release-ticketd-" + end)) for pattern in pod_patterns(r)
+          for end in ("6d4cf56db6-x7k2p", "two-6d4cf56db6-x7k2p", "two-0")], [True, False, False]),
+        ("a PodMonitor's job has its namespace", lambda r: {rule["labels"]["job"] for rule in alerts(r)}, {"crm/release-ticketd"}),
+    ]),
+    ("monitoring", {"metrics.monitor.enabled": False, "metrics.rules.job": "tickets"}, {}, [
+        ("who scrapes otherwise says which job", lambda r: {rule["labels"]["job"] for rule in alerts(r)}, {"tickets"}),
+        ("which every selector has", lambda r: {selects_only(rule["expr"], 'namespace="crm",job="tickets"') for rule in alerts(r)}, {True}),
     ]),
     ("development", {}, {}, [
         ("inline secrets become a Secret", lambda r: sorted(r.one("Secret")["stringData"]), ["client-secret", "private-key.xml", "sealing-key"]),

@@ -6,6 +6,9 @@ TLS = {"tls.existingSecret": "serving"}
 PG = {"postgres.url": "postgres://ticketd@db/ticketd"}
 ISSUER = {"config.identity": {"issuer": "https://k.example", "audience": "ticketd"}}
 KEYS = {"jwks_url": "https://k.example/keys"}
+RULES = {"enabled": True, "renderMode": "alwaysRender", "runbookBaseUrl": "https://runbooks.example"}
+PAGES = {"enabled": True, "publicUrl": "https://t.example"}
+REVIEW = {"config.identity": ISSUER["config.identity"] | {"token_review": True}}
 INLINE = {"secrets": {"inline": {"client-secret": "x", "private-key.xml": "x", "sealing-key": "x"}}}
 
 # (changes to minimal.yaml, what the refusal says, options of the rendering)
@@ -34,6 +37,8 @@ REFUSED = [
     ({"secrets.inline": {"client-secret": "x"}}, "existingSecret"),
     (INLINE | {"config.superoffice.environment": "online"}, "environment"),
     (INLINE | {"secrets/existingSecrets": {"database": "postgres-app"}}, "database"),
+    ({"secrets": {"inline": {"client-secret": "x", "private-key.xml": "x"}}}, 'secrets.inline lacks "sealing-key"'),
+    ({"secrets": INLINE["secrets"] | {"keys": {"auditKey": "audit"}}}, 'secrets.inline lacks "audit"'),
     ({"secrets.keys.signingKeys": []}, "signingKeys"),
     ({"secrets.keys.sealingKeys": []}, "sealingKeys"),
     ({"secrets.keys.clientSecret": "a/b"}, "clientSecret"),
@@ -71,6 +76,8 @@ REFUSED = [
     (TLS | {"config.identity": ISSUER["config.identity"] | {"token_file": "/tmp/token"}}, "token_file"),
     (TLS | {"config.identity": ISSUER["config.identity"] | {"jwks_url": "http://k.example/keys"}}, "jwks_url"),
     (TLS | {"config.identity": ISSUER["config.identity"] | KEYS | {"token_review": True}}, "identity"),
+    (TLS | REVIEW | {"serviceAccount.create": False}, "serviceAccount.name is required"),
+    (TLS | REVIEW | {"serviceAccount": {"create": False, "name": "default"}}, "serviceAccount.name is required"),
     (TLS | {"tls.clientCertificate": "never"}, "clientCertificate"),
     (TLS | {"tls.bundles.trustDomains": {"Corp": "corp.pem"}}, "Corp"),
     (TLS | {"tls.bundles.dnsCa": "a/b"}, "dnsCa"),
@@ -99,12 +106,28 @@ REFUSED = [
     ({"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}, "podDisruptionBudget"),
     ({"podDisruptionBudget.minAvailable": "half"}, "minAvailable"),
     (PG | {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}, "autoscaling.minReplicas is more than"),
+    (PG | {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": 0}}, "targetMemoryUtilizationPercentage is required"),
+    (PG | {"replicas": 3, "podDisruptionBudget.minAvailable": "100%"}, "lets no pod go"),
+    (PG | {"replicas": 3, "podDisruptionBudget.minAvailable": "67%"}, "lets no pod go"),
+    (PG | {"replicas": 3, "podDisruptionBudget.minAvailable": 3}, "lets no pod go"),
+    (PG | {"replicas": 3, "podDisruptionBudget.maxUnavailable": 0}, "lets no pod go"),
+    (PG | {"replicas": 3, "podDisruptionBudget.maxUnavailable": "0%"}, "lets no pod go"),
+    (PG | {"autoscaling.enabled": True, "podDisruptionBudget.minAvailable": 2}, "lets no pod go"),
     ({"topologySpreadConstraints": [{"topologyKey": "zone"}]}, "maxSkew"),
     ({"openshift.adaptSecurityContext": "perhaps"}, "adaptSecurityContext"),
     ({"extraEnv": [{"value": "x"}]}, "name"),
     ({"shutdown.drainTimeoutSeconds": 0}, "drainTimeoutSeconds"),
     ({"metrics.monitor": {"enabled": True}, "admin.enabled": False}, "takes admin.enabled"),
     ({"metrics.monitor": {"enabled": True, "renderMode": "failIfMissing"}}, "the cluster has no monitoring.coreos.com/v1/PodMonitor"),
+    ({"metrics.rules": RULES | {"job": "tickets"}, "admin.enabled": False}, "metrics.rules.enabled takes admin.enabled"),
+    ({"metrics.rules": RULES | {"job": "tickets", "runbookBaseUrl": ""}}, "metrics.rules.runbookBaseUrl is required"),
+    ({"metrics.rules.runbookBaseUrl": "docs/runbooks"}, "runbookBaseUrl"),
+    ({"metrics.rules": RULES}, "metrics.rules.job is required"),
+    ({"metrics.rules": RULES | {"job": 'a"b'}}, "job"),
+    ({"networkPolicy.enabled": True, "metrics.monitor.enabled": True}, "networkPolicy.monitoring is required"),
+    ({"networkPolicy.enabled": True, "metrics.rules": RULES | {"job": "tickets"}}, "networkPolicy.monitoring is required"),
+    ({"networkPolicy.enabled": True, "http": PAGES}, "networkPolicy.pages is required"),
+    ({"networkPolicy.dnsPorts": []}, "dnsPorts"),
     ({"networkPolicy.nodes": ["10.0.0.1"]}, "nodes"),
     ({"networkPolicy.flavor": "calico"}, "flavor"),
     ({"networkPolicy.internet": []}, "internet"),

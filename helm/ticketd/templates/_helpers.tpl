@@ -113,12 +113,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- and (not (empty .Values.config.identity.issuer)) (empty .Values.config.identity.jwks_url) -}}
 {{- end -}}
 
+{{/* Whether the cluster is OpenShift, as it says or the values do. */}}
+{{- define "ticketd.isOpenShift" -}}
+{{- if or (eq .Values.openshift.adaptSecurityContext "force") (.Capabilities.APIVersions.Has "security.openshift.io/v1") -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* A security context without what OpenShift chooses itself: a list of the context and the security context. */}}
 {{- define "ticketd.securityContext" -}}
 {{- $root := first . -}}
 {{- $adapt := $root.Values.openshift.adaptSecurityContext -}}
 {{- $security := last . -}}
-{{- if or (eq $adapt "force") (and (eq $adapt "auto") ($root.Capabilities.APIVersions.Has "security.openshift.io/v1")) -}}
+{{- if and (ne $adapt "disabled") (include "ticketd.isOpenShift" $root) -}}
 {{- $security = omit $security "runAsUser" "runAsGroup" "fsGroup" -}}
 {{- end -}}
 {{- toYaml $security -}}

@@ -44,6 +44,9 @@
 {{- define "ticketd.secretSources" -}}
 {{- $bySecret := dict -}}
 {{- range include "ticketd.secretFiles" . | fromJsonArray -}}
+{{- if and $.Values.secrets.inline (not (hasKey $.Values.secrets.inline .key)) -}}
+{{- fail (printf "secrets.inline lacks %q, which secrets.keys names" .key) -}}
+{{- end -}}
 {{- $secret := include "ticketd.secretOf" (list $ .of) -}}
 {{- $items := append (get $bySecret $secret | default list) (pick . "key" "path") -}}
 {{- $_ := set $bySecret $secret $items -}}
