@@ -94,6 +94,11 @@ pub fn validity(certificate: &CertificateDer<'_>) -> Option<[Timestamp; 2]> {
     valid_from_until(Certificate::from_der(certificate).ok()?.tbs_certificate().validity())
 }
 
+/// Whose certificate it is, as its DER. None when it is malformed.
+pub(super) fn subject(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    Certificate::from_der(certificate).ok()?.tbs_certificate().subject().to_der().ok()
+}
+
 fn valid_from_until(validity: &Validity) -> Option<[Timestamp; 2]> {
     let timestamp = |time: Time| Timestamp::from_second(i64::try_from(time.to_unix_duration().as_secs()).ok()?).ok();
     Some([timestamp(validity.not_before)?, timestamp(validity.not_after)?])

@@ -9,7 +9,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
 
-use super::bundle::Authority;
+use super::bundle::{self, Authority};
 use super::leaf::{self, CertificateRefusal};
 use super::{Bundle, RevocationList};
 use crate::identifiers::CallerId;
@@ -63,7 +63,15 @@ impl ClientCertificates {
 
 /// Verifies by the authorities of one bundle.
 #[derive(Debug)]
-struct Verifiers(Vec<Arc<dyn ClientCertVerifier>>);
+struct Verifiers(Vec<Verifier>);
+
+/// Verifies by one authority.
+#[derive(Debug)]
+struct Verifier {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// The authority's name, where a list of somebody else who has it is left out.
+    unlisted: Option<Vec<u8>>,
+}
 
 impl Verifiers {
     /// One for each authority, with the lists that it answers for: those of another that has the same name say nothing
@@ -91,6 +99,7 @@ impl Verifiers {
                 .iter()
                 .filter(|(list, is_claimed)| !list.names(&authority) || counts(&authority, list, *is_claimed));
             let mut its: Vec<_> = its.map(|(list, _)| list.der.clone()).collect();
+            let unlisted = (!has_list && its.len() < lists.len()).then(|| authority.subject.clone());
             // Without any, rustls asks for none.
             if has_list && its.is_empty() {
                 its = lists.iter().map(|(list, _)| list.der.clone()).collect();
@@ -98,7 +107,8 @@ impl Verifiers {
             let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(authority.roots), Arc::clone(provider))
                 .with_crls(its)
                 .enforce_revocation_expiration();
-            if has_list { builder.build() } else { builder.allow_unknown_revocation_status().build() }
+            let verifier = if has_list { builder.build() } else { builder.allow_unknown_revocation_status().build() }?;
+            Ok(Verifier { verifier, unlisted })
         };
         bundle.authorities.into_iter().map(verifier).collect::<Result<_, _>>().map(Self)
     }
@@ -112,13 +122,39 @@ impl Verifiers {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let mut furthest = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         for verifier in &self.0 {
-            match verifier.verify_client_cert(end_entity, intermediates, now) {
+            match verifier.verify(end_entity, intermediates, now) {
                 Ok(verified) => return Ok(verified),
                 Err(error) if distance(&error) > distance(&furthest) => furthest = error,
                 Err(_) => {}
             }
         }
         Err(furthest)
+    }
+}
+
+impl Verifier {
+    /// Where a list of a namesake is left out, so are the namesakes' certificates: by way of one, such as the new key's by
+    /// the old, would come what that list has taken back. The authority needs none of its name between itself and what it
+    /// has signed.
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let Some(name) = &self.unlisted else {
+            return self.verifier.verify_client_cert(end_entity, intermediates, now);
+        };
+        let others: Vec<_> =
+            intermediates.iter().filter(|one| bundle::subject(one).is_some_and(|its| its != *name)).cloned().collect();
+        match self.verifier.verify_client_cert(end_entity, &others, now) {
+            Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature))
+                if others.len() < intermediates.len() =>
+            {
+                Err(CertificateError::UnknownRevocationStatus.into())
+            }
+            outcome => outcome,
+        }
     }
 }
 

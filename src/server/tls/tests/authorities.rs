@@ -14,6 +14,11 @@ impl Authority {
         Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
     }
 
+    /// The certificate with which this authority vouches for the key of one that has taken its name.
+    pub(super) fn rollover(&self, name: &str, to: &Self) -> String {
+        authority(name).signed_by(to.0.key(), &self.0).unwrap().pem()
+    }
+
     /// A list with these serial numbers, current until the end of that year.
     pub(super) fn revoke(&self, serials: &[u64], until_year: i32) -> String {
         let revoked = |serial: &u64| RevokedCertParams {

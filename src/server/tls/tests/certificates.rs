@@ -317,6 +317,42 @@ async fn a_list_is_of_the_authority_that_signed_it_whoever_else_has_its_name() {
     table.refuses("one by the new key without a list", &renewed(1), "revocation list cannot be verified").await;
 }
 
+#[tokio::test]
+async fn what_a_namesake_has_taken_back_does_not_come_in_by_the_certificate_between_them() {
+    let mut table = Table::new();
+    let numbered = |serial: u64| with(sync(), |params| params.serial_number = Some(SerialNumber::from(serial)));
+    let renewed = Authority::root("corp");
+    table.place.settings.dns_ca_file = Some(table.place.write("dns.pem", &renewed.pem()));
+    let rollover = table.place.corp.rollover("corp", &renewed);
+    let beside = |mut identity: Identity| {
+        identity.chain.push_str(&rollover);
+        identity
+    };
+    let (good, bad) = (beside(renewed.issue(&numbered(1))), beside(renewed.issue(&numbered(2))));
+    let below = renewed.below("below");
+    let from_below = beside(below.issue(&numbered(3)).above(&below));
+    for identity in [&good, &bad, &from_below] {
+        table.accepts("one by the new key, which the old one vouches for", identity, SYNC).await;
+    }
+
+    table.place.settings.crl_files = vec![table.place.write("corp.crl", &renewed.revoke(&[2], 2026))];
+    table.refuses("one that is on the new key's list", &bad, "no revocation list speaks of it").await;
+    table.refuses("one that is not, as the old key has no list", &good, "no revocation list speaks of it").await;
+    table.refuses("one by an authority below", &from_below, "no revocation list speaks of it").await;
+    let own = table.place.corp.issue(&numbered(2));
+    table.accepts("one by the old key", &own, SYNC).await;
+    table.accepts("one by the old key, shown with the new one's", &beside(own), SYNC).await;
+    let own = table.place.caller().above(&table.place.corp);
+    table.accepts("one by the old key, shown with its authority", &own, SYNC).await;
+    let own_below = table.place.corp.below("another");
+    let own = beside(own_below.issue(&numbered(2)).above(&own_below));
+    table.accepts("one by an authority below the old key", &own, SYNC).await;
+
+    let both = renewed.revoke(&[2], 2026) + &table.place.corp.revoke(&[], 2026);
+    table.place.write("corp.crl", &both);
+    table.refuses("one by the new key, where each has a list", &bad, "client certificate is refused").await;
+}
+
 fn common_name(params: &mut CertificateParams) {
     params.distinguished_name.push(rcgen::DnType::CommonName, "a.example");
 }
