@@ -159,7 +159,7 @@ impl Audit {
         let ids = Arc::new(Ids::new(&random_token()?, environment));
         let writer = Arc::new(Writer::new(sink, Arc::clone(&clock)));
         let (thread_writer, thread_ids, thread_clock) = (Arc::clone(&writer), Arc::clone(&ids), Arc::clone(&clock));
-        let tell = move |sums: Vec<(Refused, Sum)>| thread_ids.lines_of_sums(&sums, thread_clock.now());
+        let tell = move |sums: &[(Refused, Sum)]| thread_ids.lines_of_sums(sums, thread_clock.now());
         let run = move || thread_writer.run(tell);
         std::thread::Builder::new().name("audit".to_owned()).spawn(run).map_err(AuditError::Thread)?;
         tokio::spawn(scribe::serve(Arc::clone(&writer), Arc::clone(&clock), settings.write_timeout));
@@ -298,8 +298,9 @@ impl Audit {
     pub async fn close(&self) {
         let Some(inner) = &self.0 else { return };
         let sums = inner.writer.state().sums.take();
-        if !sums.is_empty() {
-            let _ = inner.writer.put(&inner.ids.lines_of_sums(&sums, inner.clock.now()), None);
+        let lines = inner.ids.lines_of_sums(&sums, inner.clock.now());
+        if !sums.is_empty() && inner.writer.put(&lines, None).is_err() {
+            inner.writer.state().sums.put_back(sums);
         }
         let last = Event::of_server(Kind::Stop);
         let write = std::pin::pin!(self.write(&last, &last));

@@ -62,6 +62,16 @@ impl Sums {
         taken.collect()
     }
 
+    /// Counts again what could not be told.
+    pub(super) fn put_back(&mut self, taken: Vec<(Refused, Sum)>) {
+        for (refused, sum) in taken {
+            // What was counted once keeps its place.
+            let Some(counted) = self.0.get_mut(&refused) else { continue };
+            let merged = |later: Sum| Sum { count: sum.count + later.count, until: later.until, ..sum };
+            counted.untold = Some(counted.untold.take().map_or(sum, merged));
+        }
+    }
+
     fn of(&mut self, refused: Refused, elapsed: Duration) -> &mut Counted {
         let refused = if self.0.len() < MOST_REASONS || self.0.contains_key(&refused) {
             refused

@@ -251,7 +251,7 @@ impl Writer {
 
     /// The thread. `tell` makes events of what was counted. It ends when the writer is closed and nothing more can be
     /// written.
-    pub(super) fn run(&self, tell: impl Fn(Vec<(Refused, Sum)>) -> Vec<u8>) {
+    pub(super) fn run(&self, tell: impl Fn(&[(Refused, Sum)]) -> Vec<u8>) {
         let mut told = self.clock.elapsed();
         while self.wait_for_work(&mut told, &tell) {
             let mut desk = self.desk();
@@ -288,15 +288,17 @@ impl Writer {
     }
 
     /// Waits until something is to be written, which this thread then does. False at the end.
-    fn wait_for_work(&self, told: &mut Duration, tell: &impl Fn(Vec<(Refused, Sum)>) -> Vec<u8>) -> bool {
+    fn wait_for_work(&self, told: &mut Duration, tell: &impl Fn(&[(Refused, Sum)]) -> Vec<u8>) -> bool {
         let mut state = self.state();
         let mut is_due = false;
         loop {
             let elapsed = self.clock.elapsed();
-            if !state.sums.is_empty() && (is_due || elapsed.saturating_sub(*told) >= SUM_INTERVAL) {
+            if !state.sums.is_empty() && (is_due || state.closed || elapsed.saturating_sub(*told) >= SUM_INTERVAL) {
                 *told = elapsed;
-                let lines = tell(state.sums.take());
-                if state.queue.push(&lines, None).is_ok() && state.stage == Stage::Idle {
+                let sums = state.sums.take();
+                if state.queue.push(&tell(&sums), None).is_err() {
+                    state.sums.put_back(sums);
+                } else if state.stage == Stage::Idle {
                     state.stage = Stage::HandedOver;
                     // Nobody calls the scribe for what follows, and only it gives up a write that does not return.
                     self.called.notify_one();
@@ -312,7 +314,8 @@ impl Writer {
             if state.sums.is_empty() {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
-                let idle = |state: &mut State| state.stage != Stage::HandedOver && !state.closed;
+                let is_over = |state: &State| state.closed && state.stage == Stage::Idle;
+                let idle = |state: &mut State| state.stage != Stage::HandedOver && !is_over(state);
                 let waited = self.work.wait_timeout_while(state, SUM_INTERVAL, idle);
                 let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 (state, is_due) = (next, timeout.timed_out());

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::mpsc;
 
 use rustix::fs::OFlags;
 
@@ -112,4 +113,27 @@ async fn a_sync_that_failed_is_tried_again_though_nothing_is_left_to_write() {
     recovered(&audit).await;
     write(&audit, "after").await.unwrap();
     assert_eq!(decisions(&place.events()), [("after", "allowed")]);
+}
+
+#[test]
+fn what_is_counted_while_there_is_no_room_is_told_later() {
+    let place = Place::new();
+    let writer = Arc::new(Writer::new(Sink::new(Some(place.path()), false), Arc::new(SystemClock)));
+    // The scribe is called and does not come.
+    let lines = vec![b'\n'; 64 * 1024];
+    while writer.put(&lines, None).is_ok() {}
+    writer.state().sums.count("UNAVAILABLE", "OVERLOADED", Timestamp::UNIX_EPOCH, Duration::ZERO);
+    let (tell, told) = mpsc::channel();
+    let thread_writer = Arc::clone(&writer);
+    let thread = std::thread::spawn(move || {
+        thread_writer.run(|sums| {
+            tell.send(sums.len()).unwrap();
+            b"counted\n".to_vec()
+        });
+    });
+    assert_eq!(told.recv().unwrap(), 1);
+    writer.go_without_scribe();
+    writer.close();
+    thread.join().unwrap();
+    assert!(fs::read(place.path()).unwrap().ends_with(b"counted\n"));
 }
