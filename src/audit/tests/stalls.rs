@@ -120,7 +120,8 @@ fn what_is_counted_while_there_is_no_room_is_told_later() {
     let place = Place::new();
     let writer = Arc::new(Writer::new(Sink::new(Some(place.path()), false), Arc::new(SystemClock)));
     // The scribe is called and does not come.
-    while writer.put(&[b'\n'; 64 * 1024], None).is_ok() {}
+    let lines = vec![b'\n'; 64 * 1024];
+    while writer.put(&lines, None).is_ok() {}
     writer.state().sums.count("UNAVAILABLE", "OVERLOADED", Timestamp::UNIX_EPOCH, Duration::ZERO);
     let (tell, told) = mpsc::channel();
     let thread_writer = Arc::clone(&writer);
