@@ -19,7 +19,7 @@ use crate::log_pace::LogPace;
 use crate::store::StoreError;
 use crate::superoffice::Upstreams;
 
-/// How many looks are taken into the store at once: what callers wait for comes first.
+/// How many looks are taken at the tenants at once: what callers wait for comes first.
 const LOOKS: usize = 2;
 /// How many of the tenants whose last load failed are shown.
 const FAILING: usize = 10;
@@ -105,20 +105,24 @@ impl View {
 
     async fn look(&self, wanted: Option<Wanted>) -> Status {
         let Some(overviews) = self.overviews() else { return self.status(None) };
-        let tenants = match wanted {
-            None => Tenants::NoSuchName,
-            Some(Wanted { selection, limit }) => match self.in_turn(overviews.page(selection, limit)).await {
-                Ok(page) => Tenants::Page(page),
-                Err(error) => self.unreadable(&error, Tenants::Unreadable),
-            },
+        let work = async {
+            let tenants = match wanted {
+                None => Tenants::NoSuchName,
+                Some(Wanted { selection, limit }) => match overviews.page(selection, limit).await {
+                    Ok(page) => Tenants::Page(page),
+                    Err(error) => self.unreadable(&error, Tenants::Unreadable),
+                },
+            };
+            Work {
+                process_name: overviews.process_name().map(str::to_owned),
+                upstreams: overviews.upstreams(),
+                // These two go through all tenants, whichever were asked for.
+                statistics: overviews.statistics(),
+                failing: overviews.failing(FAILING),
+                tenants,
+            }
         };
-        self.status(Some(Work {
-            process_name: overviews.process_name().map(str::to_owned),
-            upstreams: overviews.upstreams(),
-            statistics: overviews.statistics(),
-            failing: overviews.failing(FAILING),
-            tenants,
-        }))
+        self.status(Some(self.in_turn(work).await))
     }
 
     async fn look_at(&self, tenant: ContextIdentifier) -> Tenant {

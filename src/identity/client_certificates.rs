@@ -94,6 +94,8 @@ impl Verifiers {
             .iter()
             .any(|(list, is_claimed)| bundle.authorities.iter().any(|authority| counts(authority, list, *is_claimed)));
         let verifier = |authority: Authority| {
+            let mut lists = lists.to_vec();
+            lists.sort_by_key(|(list, _)| list.precedence(&authority));
             // Lists of other names may be of authorities below it.
             let its = lists
                 .iter()

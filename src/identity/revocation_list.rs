@@ -1,9 +1,13 @@
+use std::cmp::Reverse;
+use std::time::Duration;
+
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 use x509_cert::certificate::Rfc5280;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::oid::AssociatedOid;
+use x509_cert::der::oid::db::rfc5280::ID_CE_ISSUING_DISTRIBUTION_POINT;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
@@ -17,6 +21,10 @@ pub struct RevocationList {
     pub(super) issuer: Vec<u8>,
     /// What names the authority's key, where the list says that.
     pub(super) key_id: Option<Vec<u8>>,
+    /// Whether it says that it speaks of some of the authority's certificates only.
+    is_partial: bool,
+    /// When it was made, since the epoch.
+    this_update: Duration,
 }
 
 /// Why a file holds no [`RevocationList`]s.
@@ -44,14 +52,21 @@ impl RevocationList {
         let parsed = CertificateList::<Rfc5280>::from_der(&der).map_err(|_| RevocationListError::Malformed)?;
         let list = parsed.tbs_cert_list;
         let issuer = list.issuer.to_der().map_err(|_| RevocationListError::Malformed)?;
-        let mut extensions = list.crl_extensions.iter().flatten();
-        let key_id = extensions
-            .find(|extension| extension.extn_id == AuthorityKeyIdentifier::OID)
+        let extension = |id| list.crl_extensions.iter().flatten().find(|extension| extension.extn_id == id);
+        let key_id = extension(AuthorityKeyIdentifier::OID)
             .map(|extension| AuthorityKeyIdentifier::from_der(extension.extn_value.as_bytes()))
             .transpose()
             .map_err(|_| RevocationListError::Malformed)?
             .and_then(|authority| Some(authority.key_identifier?.as_bytes().to_vec()));
-        Ok(Self { der, issuer, key_id })
+        let is_partial = extension(ID_CE_ISSUING_DISTRIBUTION_POINT).is_some();
+        Ok(Self { der, issuer, key_id, is_partial, this_update: list.this_update.to_unix_duration() })
+    }
+
+    /// Puts in front which of an authority's lists counts, as only the first does that could speak of a certificate: its
+    /// own before those of others who have its name, those that speak of everything before those of a part, and of these
+    /// the latest.
+    pub(super) fn precedence(&self, authority: &Authority) -> impl Ord + use<> {
+        (!self.is_of(authority), self.is_partial, Reverse(self.this_update))
     }
 
     /// Whether the list is of an authority with this name.

@@ -23,6 +23,11 @@ use crate::store;
 /// Where Linux has the machine's name, which is the pod's in a cluster.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
+/// How many connections the admin port has at once, in all and of one IP address: what it answers may be large, and its
+/// peer may not read it.
+const ADMIN_CONNECTIONS: usize = 64;
+const ADMIN_CONNECTIONS_PER_IP: usize = 16;
+
 /// Where kubelets, monitoring and operators look: from before there are callers until the last of them has gone.
 #[derive(Debug)]
 pub(super) struct Observers {
@@ -51,15 +56,23 @@ impl Observers {
         self.admin.as_ref().map(|(_, address)| *address)
     }
 
-    /// Answers both, each up to these caps. A drain waits for none of their connections.
+    /// Answers both, each up to these caps and the admin port up to its own as well. A drain waits for none of their connections.
     pub(super) fn serve(self, caps: &Caps, probes: Connections<Plaintext>, admin: Router, tasks: &mut Tasks) {
         let Self { health: (health, _), admin: admin_listener } = self;
         if let Some((listener, _)) = admin_listener {
             let pages = Http1 { router: admin, lifetime: probes.lifetime.clone() };
-            tasks.spawn("admin port", listener::serve(listener, caps.clone(), pages, TaskTracker::new()));
+            tasks.spawn("admin port", listener::serve(listener, of_admin(caps), pages, TaskTracker::new()));
         }
         tasks.spawn("health listener", listener::serve(health, caps.clone(), probes, TaskTracker::new()));
     }
+}
+
+fn of_admin(caps: &Caps) -> Caps {
+    let per_ip = match caps.per_ip {
+        0 => ADMIN_CONNECTIONS_PER_IP,
+        cap => cap.min(ADMIN_CONNECTIONS_PER_IP),
+    };
+    Caps { connections: caps.connections.min(ADMIN_CONNECTIONS), per_ip, proxies: Arc::clone(&caps.proxies) }
 }
 
 /// What the admin port tells.

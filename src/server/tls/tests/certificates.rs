@@ -283,6 +283,33 @@ async fn what_is_taken_back_is_refused() {
 }
 
 #[tokio::test]
+async fn of_an_authoritys_lists_the_latest_counts_wherever_it_is() {
+    let mut table = Table::new();
+    let corp = &table.place.corp;
+    let [one, two, three] = [1, 2, 3]
+        .map(|serial: u64| corp.issue(&with(sync(), |params| params.serial_number = Some(SerialNumber::from(serial)))));
+    let (old, new) = (corp.revoke_in(2024, &[1], 2026), corp.revoke_in(2025, &[2], 2026));
+    let part = corp.revoke_part(2026, &[3], "https://corp.example/part.crl");
+    // What was forged for the name last is no later list of the authority.
+    let forged = Authority::root("corp").revoke_in(2026, &[], 2026);
+    let orders = [
+        [&old, &new, &part, &forged].map(String::as_str).concat(),
+        [&forged, &part, &new, &old].map(String::as_str).concat(),
+        [&part, &old, &forged, &new].map(String::as_str).concat(),
+    ];
+    for lists in orders {
+        table.place.settings.crl_files = vec![table.place.write("corp.crl", &lists)];
+        table.refuses("one that is on the latest list", &two, "revoked").await;
+        table.accepts("one that is on an earlier list", &one, SYNC).await;
+        table.accepts("one that is on the list of a part", &three, SYNC).await;
+    }
+    // In files of their own.
+    let files = [("old.crl", &old), ("new.crl", &new)].map(|(name, list)| table.place.write(name, list));
+    table.place.settings.crl_files = files.into();
+    table.refuses("one that is on the latest list, in the last file", &two, "revoked").await;
+}
+
+#[tokio::test]
 async fn a_list_is_of_the_authority_that_signed_it_whoever_else_has_its_name() {
     let mut table = Table::new();
     let namesake = Authority::root("corp");
