@@ -136,6 +136,8 @@ async fn gone_from(
         }
     }
     until("all wait", || rig.clock.sleepers() >= before + PEERS * sleepers).await;
+    // The last of them begins to read what its peer holds back.
+    pass(Duration::from_millis(100)).await;
     if grace.is_zero() {
         rig.clock.advance(limit.saturating_sub(NOW));
         pass(Duration::from_millis(50)).await;
