@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::mem;
 use std::pin::Pin;
@@ -13,14 +12,12 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::call_record::{CallRecord, End, Head, REQUEST_ID, request_id};
-use super::span::{methods, status_of_head};
+use super::span::{method, status_of_head};
 use crate::audit::{Audit, AuditUnavailable, Lines, Receipt};
 use crate::clock::Clock;
 use crate::grpc::status;
 use crate::identity::ConnectionIdentity;
 
-/// A path that is no method of ours. Whatever it says stays out.
-const OTHER: &str = "_OTHER";
 /// These hand out nothing and change nothing: who asks them is not written down.
 const UNAUDITED: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
 
@@ -37,15 +34,11 @@ pub(super) struct Audited<S> {
 pub(super) struct Common {
     pub(super) audit: Audit,
     pub(super) clock: Arc<dyn Clock>,
-    methods: HashMap<String, Arc<str>>,
-    other: Arc<str>,
 }
 
 impl<S> Audited<S> {
     pub(super) fn new(inner: S, audit: Audit, clock: Arc<dyn Clock>) -> Self {
-        let ours = methods().into_iter().filter(|method| !method.starts_with("grpc."));
-        let methods = ours.map(|method| (format!("/{method}"), Arc::from(method))).collect();
-        Self { inner, common: Arc::new(Common { audit, clock, methods, other: OTHER.into() }) }
+        Self { inner, common: Arc::new(Common { audit, clock }) }
     }
 
     fn begin(&self, request: &Request<Body>) -> Open {
@@ -60,7 +53,7 @@ impl<S> Audited<S> {
         let head = Head {
             common: Arc::clone(common),
             trace_id: request.headers().get("traceparent").cloned(),
-            rpc: Arc::clone(common.methods.get(request.uri().path()).unwrap_or(&common.other)),
+            rpc: method(request.uri().path()),
             peer: request.extensions().get::<ConnectionIdentity>().map(|identity| identity.peer),
             begun: common.clock.elapsed(),
         };
@@ -153,7 +146,7 @@ impl Open {
         receipt: &mut Receipt,
         context: &Context<'_>,
     ) -> Poll<Result<(), AuditUnavailable>> {
-        let Some(Common { audit, clock, .. }) = self.record.common() else { return Poll::Ready(Ok(())) };
+        let Some(Common { audit, clock }) = self.record.common() else { return Poll::Ready(Ok(())) };
         let is_first = self.closed.is_none();
         let elapsed = *self.closed.get_or_insert_with(|| clock.elapsed());
         let refusal = if is_first { status_of_head(answer) } else { None };
@@ -210,7 +203,7 @@ mod tests {
                     if waits {
                         tokio::task::yield_now().await;
                     }
-                    assert!(OTHER.is_empty(), "it panics");
+                    assert!(REQUEST_ID.is_empty(), "it panics");
                     Ok::<_, Infallible>(Response::new(Body::empty()))
                 })
             });

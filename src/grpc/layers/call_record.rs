@@ -32,7 +32,7 @@ struct Inner {
 pub(super) struct Head {
     pub(super) common: Arc<Common>,
     pub(super) trace_id: Option<HeaderValue>,
-    pub(super) rpc: Arc<str>,
+    pub(super) rpc: &'static str,
     pub(super) peer: Option<Peer>,
     /// By monotonic time.
     pub(super) begun: Duration,
@@ -258,7 +258,7 @@ fn with_event<R>(
         trace_id: head.trace_id.as_ref().and_then(trace_id),
         caller: noted.caller.as_ref(),
         peer: head.peer,
-        rpc: &head.rpc,
+        rpc: head.rpc,
         tenant: part.tenant,
         user: part.user.as_deref(),
         decision,

@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
@@ -11,8 +10,6 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use opentelemetry::trace::SpanContext;
-use prost::Message;
-use prost_types::FileDescriptorSet;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -21,7 +18,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Level, Span};
 
 use crate::clock::Clock;
-use crate::grpc::{FILE_DESCRIPTOR_SETS, status};
+use crate::grpc::status;
 use crate::identifiers::{CallerId, ContextIdentifier};
 use crate::log_pace::LogPace;
 use crate::metrics::{self, METHODS, OTHER, TraceContext};
@@ -91,8 +88,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let path = request.uri().path().trim_start_matches('/');
-        let method = METHODS.iter().find(|method| **method == path).copied().unwrap_or(OTHER);
+        let method = method(request.uri().path());
         let caller = trace_context::of_caller(request.headers());
         let mut call = Call::begin(method, caller, Arc::clone(&self.clock), Arc::clone(&self.pace));
         let inner = call.span.in_scope(|| self.inner.call(request));
@@ -241,32 +237,28 @@ fn causes(status: &Status) -> String {
     text
 }
 
-/// Every method that may be served, as `package.Service/Method`.
-pub(super) fn methods() -> HashSet<String> {
-    let sets = FILE_DESCRIPTOR_SETS.iter().filter_map(|set| FileDescriptorSet::decode(*set).ok());
-    let mut methods = HashSet::new();
-    for file in sets.flat_map(|set| set.file) {
-        for service in &file.service {
-            for method in &service.method {
-                methods.insert(format!("{}.{}/{}", file.package(), service.name(), method.name()));
-            }
-        }
-    }
-    methods
+/// The method that a path names, as `package.Service/Method`.
+pub(super) fn method(path: &str) -> &'static str {
+    let path = path.trim_start_matches('/');
+    METHODS.iter().find(|method| **method == path).copied().unwrap_or(OTHER)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::io::{self, Write};
     use std::sync::Mutex;
 
     use jiff::Timestamp;
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
     use serde_json::Value;
     use tower::{ServiceExt, service_fn};
 
     use super::*;
     use crate::clock::ManualClock;
     use crate::credentials::TicketError;
+    use crate::grpc::FILE_DESCRIPTOR_SETS;
 
     const CANARY: &str = "canary-3f9a61c2";
     const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -377,6 +369,20 @@ mod tests {
         let [line] = lines.as_slice() else { panic!("{lines:?}") };
         assert_eq!(line["span"]["rpc.response.status_code"], "CANCELLED");
         assert_eq!(logged("/grpc.health.v1.Health/Check", || Some(Status::new(Code::Ok, ""))).await, [] as [Value; 0]);
+    }
+
+    /// Every method that may be served.
+    fn methods() -> HashSet<String> {
+        let sets = FILE_DESCRIPTOR_SETS.iter().filter_map(|set| FileDescriptorSet::decode(*set).ok());
+        let mut methods = HashSet::new();
+        for file in sets.flat_map(|set| set.file) {
+            for service in &file.service {
+                for method in &service.method {
+                    methods.insert(format!("{}.{}/{}", file.package(), service.name(), method.name()));
+                }
+            }
+        }
+        methods
     }
 
     #[test]

@@ -269,7 +269,7 @@ async fn what_is_taken_back_is_refused() {
     table.refuses("one that is on the list", &bad, "revoked").await;
     table.refuses("one whose authority has no list", &from_below, "no revocation list speaks of it").await;
 
-    let both = table.place.corp.revoke(&[2], 2026) + &below.revoke(&[3], 2026);
+    let both = [table.place.corp.revoke(&[2], 2026), below.revoke(&[3], 2026)].concat();
     table.place.write("corp.crl", &both);
     table.accepts("one whose authority has one now", &from_below, SYNC).await;
     table.place.write("corp.crl", &(table.place.corp.revoke(&[77], 2026) + &below.revoke(&[3], 2026)));
