@@ -238,7 +238,7 @@ async fn opening_and_closing_are_logged_once_each() {
     assert_eq!((&closed[0]["level"], &closed[0]["fields"]["upstream"]), (&"INFO".into(), &"login".into()));
 }
 
-async fn while_time_passes<T>(world: &World, call: impl Future<Output = T>) -> T {
+pub(crate) async fn while_time_passes<T>(world: &World, call: impl Future<Output = T>) -> T {
     const STEP: Duration = Duration::from_millis(100);
     tokio::pin!(call);
     loop {

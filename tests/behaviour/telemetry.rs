@@ -17,8 +17,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Request;
 
+use crate::breaker::while_time_passes;
 use crate::otlp_collector::Collector;
-use crate::world::{TENANT, World, eventually, within};
+use crate::world::{TENANT, World, eventually, reason, within};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN_ID: &str = "00f067aa0ba902b7";
@@ -90,6 +91,7 @@ async fn what_a_process_tells_of_itself() {
     eprintln!("{series} lines of {} bytes", scrape.text.len());
     assert!(series < 2_000, "{series}");
     the_log_filter_is_followed(&world, &filter).await;
+    an_open_breaker_shows(&world, admin).await;
 
     world.shutdown().await;
     guard.shutdown().await;
@@ -118,6 +120,25 @@ async fn the_log_filter_is_followed(world: &World, filter: &Path) {
         !lets_detail_through()
     })
     .await;
+}
+
+async fn an_open_breaker_shows(world: &World, admin: SocketAddr) {
+    let login =
+        async || Scrape::of(admin, "text/plain").await.number("ticketd_breaker_state", &[("upstream", "login")]);
+    world.sandbox.set_behaviour(Behaviour::Status(503).at(Endpoint::Exchange));
+    for number in 11..=20 {
+        let tenant = format!("Cust{number}");
+        world.add_tenant(&tenant).await;
+        let refused = while_time_passes(world, world.ticket(&tenant)).await.unwrap_err();
+        if reason(&refused).1 == "UPSTREAM_CIRCUIT_OPEN" {
+            break;
+        }
+    }
+    assert_eq!(login().await, Some(1.0));
+    world.sandbox.clear_behaviours();
+    world.clock.advance(Duration::from_secs(10));
+    world.tickets().get_system_ticket(traced("Cust11")).await.unwrap();
+    assert_eq!(login().await, Some(0.0));
 }
 
 async fn through_all_outcomes(world: &World) {
@@ -306,7 +327,7 @@ fn received(collector: &Collector) {
 
     let spans = collector.spans();
     let calls = spans.iter().filter(|span| hex(&span.trace_id) == TRACE_ID && hex(&span.parent_span_id) == SPAN_ID);
-    assert_eq!(calls.count(), 11, "the calls that came with a traceparent");
+    assert_eq!(calls.count(), 12, "the calls that came with a traceparent");
     let exchange = spans.iter().find(|span| span.name == "superoffice.request").unwrap();
     assert!(spans.iter().any(|span| span.span_id == exchange.parent_span_id && span.trace_id == exchange.trace_id));
 
