@@ -23,6 +23,7 @@ mod flight;
 #[cfg(test)]
 mod footprint_tests;
 mod keep_alive;
+mod kept_forms;
 mod kept_grants;
 mod overview;
 mod refusals;
@@ -51,5 +52,5 @@ pub use sign_in::{BegunSignIn, SignInAnswer, SignInOwner, SignInRequest, SignedI
 pub use sign_in_error::SignInError;
 pub use sign_ins::SignIns;
 pub use system_ticket::{RefreshWarning, SystemTicket, TicketAnswer, TicketOrigin};
-pub use system_tickets::{Statistics, SystemTickets};
+pub use system_tickets::{Statistics, SystemTickets, TicketAtHand};
 pub use tenant_notices::{NoticeError, NoticeOutcome, TenantEvent, TenantNotice, TenantNotices};

@@ -8,6 +8,7 @@ mod frame_budget;
 mod frame_watch;
 mod frames;
 mod health;
+mod held;
 mod http1;
 mod lifetime;
 mod listener;
@@ -22,9 +23,11 @@ mod request_body;
 mod settings;
 mod signals;
 mod stop;
+mod streams;
 mod tasks;
 mod tls;
 mod unix;
+mod unread;
 mod use_cases;
 #[cfg(test)]
 mod wire_tests;
@@ -60,12 +63,12 @@ use self::tasks::Tasks;
 use self::use_cases::UseCases;
 use crate::admin;
 use crate::audit::{Audit, AuditError};
-use crate::authorization::{self, PolicyInForce};
+use crate::authorization::{self, Pace, PolicyInForce};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::KeptGrants;
 use crate::crypto::RandomnessError;
-use crate::grpc::layers::{self, Callers};
+use crate::grpc::layers::{self, Callers, Places};
 use crate::grpc::{self, Calls, Permits};
 use crate::http::Onboarding;
 use crate::identity::{self, ServiceAccounts};
@@ -231,16 +234,18 @@ impl Server {
         let stop = Stop::default();
         let abort_on_drop = stop.abort_on_drop();
         let mut tasks = Tasks::default();
-        let limits = layers::Limits { max_calls: settings.max_calls, request_timeout: settings.request_timeout };
+        let request_timeout = settings.request_timeout;
+        let places = || Places::new(settings.max_calls);
         let lifetime = |max_age, phases: Phases| Lifetime {
             max_age,
             phases,
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
         };
-        let connections = |calls: Calls, callers, audit, lifetime| Connections {
+        let connections = |calls: Calls, hits, places, callers, audit, lifetime| Connections {
             door: Plaintext,
-            calls: layers::around(calls, limits, callers, audit, Arc::clone(&clock)),
+            calls: layers::around(calls, request_timeout, places, callers, audit, Arc::clone(&clock)),
+            hits,
             max_calls: settings.max_calls_per_connection,
             lifetime,
             pace: Arc::new(LogPace::new(Arc::clone(&clock))),
@@ -249,7 +254,7 @@ impl Server {
         let health = Health::new().await;
         let probe_age = settings.max_connection_age.min(PROBE_AGE);
         let probes = answers(Routes::new(health.for_kubelets()));
-        let probes = connections(probes, None, Audit::off(), lifetime(probe_age, stop.phases()));
+        let probes = connections(probes, None, places(), None, Audit::off(), lifetime(probe_age, stop.phases()));
         let caps = Caps::new(&settings);
         let overviews = Arc::new(OnceLock::new());
         let replica = observers::replica(superoffice.environment, &store);
@@ -284,8 +289,19 @@ impl Server {
         let (phases, open) = (stop.phases(), TaskTracker::new());
         let lifetime = lifetime(settings.max_connection_age, phases.clone());
         let known = callers(identity, &settings, &process, &mut tasks)?;
-        let paced = layers::paced(answers(routes), policy, Arc::clone(&clock));
-        let callers = connections(paced, Some(known), audit.clone(), lifetime.clone());
+        let (places, pace) = (places(), Pace::new(Arc::clone(&clock)));
+        let paced = layers::paced(answers(routes), policy.clone(), pace.clone());
+        let shared = layers::Shared {
+            places: places.clone(),
+            request_timeout,
+            audit: audit.clone(),
+            callers: known.clone(),
+            policy,
+            pace,
+            clock: Arc::clone(&clock),
+        };
+        let hits = use_cases.hits(shared, &superoffice);
+        let callers = connections(paced, Some(hits), places, Some(known), audit.clone(), lifetime.clone());
         entrances.serve(&caps, &callers, &mut tasks, &open);
         if let Some(pages) = pages {
             let onboarding = Onboarding {

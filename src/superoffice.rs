@@ -38,8 +38,8 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::crypto::{JwtHeader, VerificationKeys};
 use crate::identifiers::{
-    ApplicationId, AuthorizationCode, CodeVerifier, ContextIdentifier, Environment, RefreshToken, SignedSystemToken,
-    Ticket, UnverifiedJwt,
+    ApplicationId, AuthorizationCode, ClientSecret, CodeVerifier, ContextIdentifier, Environment, RefreshToken,
+    SignedSystemToken, Ticket, UnverifiedJwt,
 };
 use crate::random::Random;
 use crate::{metrics, trace_context};
@@ -238,6 +238,11 @@ impl SuperOffice {
     /// The headers, by their names, with which a request to a tenant's own API uses the ticket. The client secret is one.
     pub fn ticket_headers(&self, ticket: &Ticket) -> [(&'static str, Zeroizing<String>); 2] {
         self.webapi.ticket_headers(ticket)
+    }
+
+    /// The secret that is in those headers now.
+    pub fn client_secret(&self) -> Arc<ClientSecret> {
+        self.webapi.client_secret()
     }
 
     /// Uses a ticket once at its tenant's own API, for no other purpose than to let its life count anew.

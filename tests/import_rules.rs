@@ -67,7 +67,7 @@ const SETTINGS: [&str; 11] = [
 ];
 
 /// Each dependency of Cargo.toml, and the modules it lives in.
-const CRATES: [(&str, &str); 61] = [
+const CRATES: [(&str, &str); 62] = [
     ("async_trait", "anywhere"),
     ("base64", "anywhere"),
     ("futures_util", "anywhere"),
@@ -101,9 +101,10 @@ const CRATES: [(&str, &str); 61] = [
     ("axum", "http admin server"),
     ("maud", "http admin"),
     // Connections.
+    ("bytes", "credentials grpc server"),
     ("http", "grpc server superoffice trace_context"),
     ("http_body_util", "grpc server superoffice"),
-    ("hyper", "server"),
+    ("hyper", "grpc server"),
     ("hyper_util", "server cli"),
     ("ipnet", "server"),
     ("notify", "server"),

@@ -1,3 +1,4 @@
+mod at_hand;
 mod load;
 mod lookup;
 mod measured;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::info;
 
+pub use self::at_hand::TicketAtHand;
 use self::warming::Warming;
 use super::exchange::Exchange;
 use super::failures::Failures;

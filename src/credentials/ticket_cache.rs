@@ -9,6 +9,7 @@ use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
+use super::kept_forms::KeptForms;
 use super::{RefreshWarning, SystemTicket, TicketAnswer, TicketOrigin};
 use crate::clock::Moment;
 use crate::crypto::Fingerprint;
@@ -43,6 +44,7 @@ type Residents = IndexMap<ContextIdentifier, Duration>;
 pub(super) struct Entry {
     pub(super) ticket: Arc<SystemTicket>,
     pub(super) warning: Option<Arc<RefreshWarning>>,
+    pub(super) forms: KeptForms,
     /// When the ticket ends by monotonic time: a wall clock that is set back makes no ticket live longer.
     end: Duration,
     /// Before this, by monotonic time, the next renewal is not tried.
@@ -113,6 +115,7 @@ impl TicketCache {
                 Op::Put(Arc::new(Entry {
                     ticket: Arc::clone(&entry.ticket),
                     warning: Some(Arc::new(warning)),
+                    forms: KeptForms::default(),
                     end: entry.end,
                     retry,
                     asked_for: AtomicBool::new(entry.was_asked_for()),
@@ -195,7 +198,8 @@ impl fmt::Debug for TicketCache {
 
 impl Entry {
     fn new(ticket: Arc<SystemTicket>, end: Duration) -> Self {
-        Self { ticket, warning: None, end, retry: Duration::ZERO, asked_for: AtomicBool::new(false) }
+        let (forms, asked_for) = (KeptForms::default(), AtomicBool::new(false));
+        Self { ticket, warning: None, forms, end, retry: Duration::ZERO, asked_for }
     }
 
     /// Whether SuperOffice must still take the ticket for `remaining` from `now` on, by either clock.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use jiff::Timestamp;
+use prost::Message;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -49,6 +51,9 @@ pub(super) enum InvalidRequest {
 
 const DEFAULT_PAGE_SIZE: u32 = 100;
 const LARGEST_PAGE_SIZE: u32 = 1_000;
+
+/// A byte that says whether the message is compressed, and four with its length.
+const FRAME_HEAD: usize = 5;
 
 /// The longest `google.protobuf.Duration`, in seconds.
 const LONGEST_DURATION: u64 = 315_576_000_000;
@@ -243,6 +248,21 @@ pub(super) fn system_ticket<'a>(
         refresh_warning: answer.refresh_warning.as_deref().map(refresh_warning),
         request_headers: request_headers.map(|(name, value)| (name.to_owned(), value.to_string())).collect(),
     }
+}
+
+/// The answer of `GetSystemTicket` in its frame (gRPC over HTTP/2, "Length-Prefixed-Message"). It is wiped when nobody
+/// has it any more.
+pub(super) fn framed_system_ticket<'a>(
+    answer: &TicketAnswer,
+    request_headers: impl IntoIterator<Item = (&'a str, Zeroizing<String>)>,
+) -> Bytes {
+    let response = proto::GetSystemTicketResponse { system_ticket: Some(system_ticket(answer, request_headers)) };
+    let length = response.encoded_len();
+    let mut framed = Zeroizing::new(Vec::with_capacity(FRAME_HEAD + length));
+    framed.push(0);
+    framed.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    response.encode_raw(&mut *framed);
+    Bytes::from_owner(framed)
 }
 
 pub(super) fn invalidate_outcome(outcome: InvalidateOutcome) -> proto::invalidate_system_ticket_response::Outcome {

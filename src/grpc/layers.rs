@@ -9,6 +9,7 @@ mod call_record;
 mod caller;
 mod deadline;
 mod held;
+mod hit;
 mod load_shed;
 mod rate_limit;
 mod span;
@@ -29,8 +30,11 @@ pub use self::call_record::CallRecord;
 use self::caller::Identify;
 pub use self::caller::{CallerError, Callers};
 use self::deadline::Deadline;
+pub use self::deadline::{Arrival, time_for};
 pub use self::held::{held_by_body, is_stream};
+pub use self::hit::{AnswerBody, Hit, Hits, ReadyBody, Shared};
 use self::load_shed::LoadShed;
+pub use self::load_shed::{Place, Places};
 use self::rate_limit::RateLimit;
 use self::span::CallSpan;
 pub use self::span::{code_name, record_tenant};
@@ -39,29 +43,27 @@ use crate::audit::Audit;
 use crate::authorization::{Pace, PolicyInForce};
 use crate::clock::Clock;
 
-/// What the layers hold calls to.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How many calls may be answered at once; more are refused.
-    pub max_calls: usize,
-    /// The longest a call may take, whatever deadline its caller sets.
-    pub request_timeout: Duration,
-}
-
-/// Puts the layers around `calls`, which know their caller then. Without `callers` everybody may call, and is not looked
-/// at.
-pub fn around(calls: Calls, limits: Limits, callers: Option<Callers>, audit: Audit, clock: Arc<dyn Clock>) -> Calls {
+/// Puts the layers around `calls`, which know their caller then. No call takes longer than `request_timeout`, and there are
+/// never more than `places`. Without `callers` everybody may call, and is not looked at.
+pub fn around(
+    calls: Calls,
+    request_timeout: Duration,
+    places: Places,
+    callers: Option<Callers>,
+    audit: Audit,
+    clock: Arc<dyn Clock>,
+) -> Calls {
     let told = calls.map_response(in_our_words);
     let known = Identify::new(told, callers);
-    let timed = Deadline::new(known, limits.request_timeout, Arc::clone(&clock));
-    let bounded = LoadShed::new(timed, limits.max_calls);
+    let timed = Deadline::new(known, request_timeout, Arc::clone(&clock));
+    let bounded = LoadShed::new(timed, places);
     let audited = Audited::new(bounded, audit, Arc::clone(&clock));
     BoxCloneSyncService::new(CallSpan::new(audited, clock))
 }
 
 /// Holds the callers of `calls` to the policy's limits. It goes inside of [`around`], which knows them.
-pub fn paced(calls: Calls, policy: PolicyInForce, clock: Arc<dyn Clock>) -> Calls {
-    BoxCloneSyncService::new(RateLimit::new(calls, policy, Pace::new(clock)))
+pub fn paced(calls: Calls, policy: PolicyInForce, pace: Pace) -> Calls {
+    BoxCloneSyncService::new(RateLimit::new(calls, policy, pace))
 }
 
 /// Replaces the status of a refusal that is not ours. What else it says in headers, such as the encodings that are

@@ -2,10 +2,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -15,11 +18,15 @@ use tracing::debug;
 
 use super::door::Door;
 use super::frame_watch::FrameWatch;
+use super::held::Held;
 use super::lifetime::{Activity, Lifetime};
 use super::listener::Serve;
 use super::preface;
-use super::request_body::RequestBody;
+use super::request_body::{Begun, RequestBody};
+use super::streams::{Streams, WithStreams};
+use super::unread::{Unread, UnreadWatch};
 use crate::clock::Clock;
+use crate::grpc::layers::{AnswerBody, Arrival, Hits};
 use crate::grpc::{Calls, layers};
 use crate::identifiers::Peer;
 use crate::identity::ConnectionIdentity;
@@ -29,9 +36,6 @@ use crate::log_pace::LogPace;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// After that it has this long to say that it speaks HTTP/2.
 const PREFACE_DEADLINE: Duration = Duration::from_secs(5);
-/// A peer that has not read an answer so long after it was there is cut: the answer and the call's place are its only
-/// use of us. (hyper offers no way to give up one answer that its peer does not read.)
-const READ_DEADLINE: Duration = Duration::from_secs(30);
 
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,11 +48,16 @@ const MAX_FRAME: u32 = 16 * 1024;
 const STREAM_WINDOW: u32 = 65_535;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
+/// The longest request that is looked at without the layers, in bytes: a tenant's name and a duration are much shorter.
+const LONGEST_HIT: usize = 256;
+
 /// What the connections of callers and of kubelets have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Connections<D> {
     pub(super) door: D,
     pub(super) calls: Calls,
+    /// What is answered without the layers, if anything is.
+    pub(super) hits: Option<Hits>,
     pub(super) max_calls: u32,
     pub(super) lifetime: Lifetime,
     pub(super) pace: Arc<LogPace>,
@@ -67,9 +76,9 @@ impl<S: Send + 'static, D: Door<S>> Serve<S> for Connections<D> {
 impl<D> Connections<D> {
     /// The same calls, behind another door.
     pub(super) fn behind<E>(&self, door: E) -> Connections<E> {
-        let Self { door: _, calls, max_calls, lifetime, pace } = self;
-        let (calls, lifetime, pace) = (calls.clone(), lifetime.clone(), Arc::clone(pace));
-        Connections { door, calls, max_calls: *max_calls, lifetime, pace }
+        let Self { door: _, calls, hits, max_calls, lifetime, pace } = self;
+        let (calls, hits, lifetime, pace) = (calls.clone(), hits.clone(), lifetime.clone(), Arc::clone(pace));
+        Connections { door, calls, hits, max_calls: *max_calls, lifetime, pace }
     }
 
     async fn serve_until_closed<S: Send + 'static>(&self, socket: S, peer: Peer)
@@ -105,19 +114,28 @@ impl<D> Connections<D> {
         let activity = Activity::default();
         let answers = Answers {
             calls: self.calls.clone(),
+            hits: self.hits.clone(),
             clock: Arc::clone(&self.lifetime.clock),
             activity: activity.clone(),
+            unread: Unread::default(),
             identity,
         };
+        let unread =
+            UnreadWatch::new(answers.unread.clone(), activity.unread.clone(), Arc::clone(&self.lifetime.clock));
         // Taken when the call arrives, not when it is first looked at: a connection with a call is not silent.
-        let service = service_fn(move |request| answers.clone().answer(request, answers.activity.under_way.token()));
-        self.lifetime.see_through(self.http2().serve_connection(TokioIo::new(stream), service), &activity).await;
+        let answers = Arc::new(answers);
+        let service =
+            service_fn(move |request| Arc::clone(&answers).answer(request, answers.activity.under_way.token()));
+        let connect = |streams| self.http2(streams).serve_connection(TokioIo::new(stream), service);
+        self.lifetime.see_through(WithStreams::new(unread, connect), WithStreams::close, &activity).await;
     }
 
-    fn http2(&self) -> http2::Builder<TokioExecutor> {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+    fn http2(&self, streams: Streams) -> http2::Builder<Streams> {
+        let mut builder = http2::Builder::new(streams);
         builder
             .timer(TokioTimer::new())
+            // Callers of gRPC have no use for one.
+            .auto_date_header(false)
             .max_concurrent_streams(self.max_calls)
             .max_local_error_reset_streams(MAX_LOCAL_RESETS)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
@@ -132,36 +150,90 @@ impl<D> Connections<D> {
 }
 
 /// What the calls of one connection have in common.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Answers {
     calls: Calls,
+    hits: Option<Hits>,
     clock: Arc<dyn Clock>,
     activity: Activity,
+    unread: Unread,
     identity: ConnectionIdentity,
 }
 
 impl Answers {
     async fn answer(
-        self,
+        self: Arc<Self>,
         mut request: http::Request<Incoming>,
         token: TaskTrackerToken,
-    ) -> Result<http::Response<Body>, Infallible> {
-        let is_stream = layers::is_stream(request.uri().path());
-        request.extensions_mut().insert(self.identity);
-        let held_back = if is_stream { CancellationToken::new() } else { self.activity.held_back.clone() };
-        let request = request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&self.clock), held_back)));
-        let response = self.calls.oneshot(request).await?;
-        let is_sent = response.body().is_end_stream();
-        let sent = CancellationToken::new();
-        if !is_stream && !is_sent {
-            let (sent, late) = (sent.clone(), self.clock.sleep(READ_DEADLINE));
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = sent.cancelled() => {}
-                    () = late => self.activity.unread.cancel(),
-                }
-            });
+    ) -> Result<http::Response<Held<AnswerBody>>, Infallible> {
+        let mut begun = Begun::default();
+        if let Some(hits) = self.hits.as_ref().filter(|_| Hits::may_be_one(&request)) {
+            let is_whole = self.begin(hits, &mut request, &mut begun).await;
+            let message = begun.read.as_deref().filter(|_| is_whole);
+            let hit = message.and_then(|message| hits.answer(request.headers(), message, &self.identity));
+            if let Some(hit) = hit {
+                let unread = Some(self.unread.answer());
+                return Ok(hit.await.map(|body| Held { body, _token: token, _unread: unread }));
+            }
         }
-        Ok(response.map(|body| layers::held_by_body(body, (token, sent.drop_guard()))))
+        // In a box, as most calls have no need for so much room.
+        Box::pin(self.answer_in_layers(request, begun, token)).await
     }
+
+    /// Reads the message of what may be a hit. Whether it is whole; what is too long for a hit, or does not come in its time,
+    /// is not.
+    async fn begin(&self, hits: &Hits, request: &mut http::Request<Incoming>, begun: &mut Begun) -> bool {
+        if let Some(is_whole) = read(request.body_mut(), &mut begun.read).now_or_never() {
+            return is_whole;
+        }
+        // The message comes in a frame of its own, often a moment after its headers.
+        let arrival = self.clock.elapsed();
+        begun.waits_since = Some(arrival);
+        let late = self.clock.sleep(hits.time_for(request.headers()));
+        let is_whole = tokio::select! {
+            biased;
+            is_whole = read(request.body_mut(), &mut begun.read) => is_whole,
+            () = late => false,
+        };
+        if !is_whole {
+            request.extensions_mut().insert(Arrival(arrival));
+        }
+        is_whole
+    }
+
+    async fn answer_in_layers(
+        self: Arc<Self>,
+        mut request: http::Request<Incoming>,
+        begun: Begun,
+        token: TaskTrackerToken,
+    ) -> Result<http::Response<Held<AnswerBody>>, Infallible> {
+        let is_stream = layers::is_stream(request.uri().path());
+        request.extensions_mut().insert(self.identity.clone());
+        let held_back = if is_stream { CancellationToken::new() } else { self.activity.held_back.clone() };
+        let request = request.map(|body| Body::new(RequestBody::new(body, begun, Arc::clone(&self.clock), held_back)));
+        let response = self.calls.clone().oneshot(request).await?;
+        let unread = (!is_stream).then(|| self.unread.answer());
+        Ok(response.map(|body| Held { body: AnswerBody::Layered(body), _token: token, _unread: unread }))
+    }
+}
+
+/// Reads a body to its end, unless it is too long for a hit or broken. Whether it did. It may be given up at any moment.
+async fn read(body: &mut Incoming, read: &mut Option<Bytes>) -> bool {
+    while !body.is_end_stream() {
+        if read.as_ref().is_some_and(|read| read.len() > LONGEST_HIT) {
+            return false;
+        }
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                let Ok(data) = frame.into_data() else { continue };
+                *read = Some(match read.take() {
+                    None => data,
+                    Some(read) => [read, data].concat().into(),
+                });
+            }
+            Some(Err(_)) => return false,
+            None => return true,
+        }
+    }
+    true
 }

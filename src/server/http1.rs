@@ -5,6 +5,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
@@ -38,7 +39,8 @@ impl Serve<TcpStream> for Http1 {
             }
         });
         let connection = http1().serve_connection(TokioIo::new(socket), service);
-        self.lifetime.until_cut(self.lifetime.see_through(connection, &activity)).await;
+        let seen_through = self.lifetime.see_through(connection, GracefulConnection::graceful_shutdown, &activity);
+        self.lifetime.until_cut(seen_through).await;
     }
 
     fn lifetime(&self) -> &Lifetime {

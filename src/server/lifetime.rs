@@ -1,7 +1,7 @@
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::server::graceful::GracefulConnection;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -46,11 +46,11 @@ impl Lifetime {
         }
     }
 
-    /// Sees a connection through until its peer leaves or holds a request back, or it is too old or the server stops.
-    /// Nothing a peer does, or leaves undone, makes it last longer.
-    pub(super) async fn see_through<C>(&self, connection: C, activity: &Activity)
+    /// Sees a connection through until its peer leaves or holds a request back, or it is too old or the server stops: then
+    /// `close` has it end with the calls that there are. Nothing a peer does, or leaves undone, makes it last longer.
+    pub(super) async fn see_through<C>(&self, connection: C, close: impl FnOnce(Pin<&mut C>), activity: &Activity)
     where
-        C: GracefulConnection<Error = hyper::Error>,
+        C: Future<Output = hyper::Result<()>>,
     {
         let mut connection = std::pin::pin!(connection);
         let age = self.random.between(self.max_age.mul_f64(0.9), self.max_age.mul_f64(1.1));
@@ -61,7 +61,7 @@ impl Lifetime {
             () = self.phases.closing.cancelled() => {}
             () = self.clock.sleep(age) => {}
         }
-        connection.as_mut().graceful_shutdown();
+        close(connection.as_mut());
         tokio::select! {
             // First what has arrived, then whether nothing has: both may be ready after a stall of the machine.
             biased;

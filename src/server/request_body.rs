@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -16,6 +17,8 @@ const SLOW: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct RequestBody<B: Body = Incoming> {
     body: B,
+    /// What was read of it before.
+    read: Option<Bytes>,
     has_ended: bool,
     /// Since when the peer keeps us waiting. What takes time before anybody reads, such as finding out who calls, is no
     /// fault of the body's.
@@ -24,21 +27,34 @@ pub(super) struct RequestBody<B: Body = Incoming> {
     held_back: CancellationToken,
 }
 
+/// What was done with a body before.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// What was read of it.
+    pub(super) read: Option<Bytes>,
+    /// Since when the peer keeps us waiting for the rest, by monotonic time.
+    pub(super) waits_since: Option<Duration>,
+}
+
 impl<B: Body> RequestBody<B> {
     /// Cancels `held_back` when it is dropped late and unfinished.
-    pub(super) fn new(body: B, clock: Arc<dyn Clock>, held_back: CancellationToken) -> Self {
-        Self { body, has_ended: false, waits_since: None, clock, held_back }
+    pub(super) fn new(body: B, begun: Begun, clock: Arc<dyn Clock>, held_back: CancellationToken) -> Self {
+        let Begun { read, waits_since } = begun;
+        Self { body, read, has_ended: false, waits_since, clock, held_back }
     }
 }
 
-impl<B: Body + Unpin> Body for RequestBody<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Body for RequestBody<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(read) = self.read.take() {
+            return Poll::Ready(Some(Ok(Frame::data(read))));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
             // A byte now and then does not count as coming in time.
             self.waits_since = self.waits_since.or_else(|| Some(self.clock.elapsed()));
@@ -50,11 +66,7 @@ impl<B: Body + Unpin> Body for RequestBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.read.is_none() && self.body.is_end_stream()
     }
 }
 
@@ -72,7 +84,6 @@ impl<B: Body> Drop for RequestBody<B> {
 mod tests {
     use futures_util::FutureExt;
     use http_body_util::{BodyExt, Full};
-    use hyper::body::Bytes;
     use jiff::Timestamp;
 
     use super::*;
@@ -100,10 +111,15 @@ mod tests {
     #[test]
     fn what_nobody_has_read_is_not_held_back() {
         let (clock, held_back) = parts();
-        let unread = RequestBody::new(Silent, Arc::new(clock.clone()), held_back.clone());
+        let unread = RequestBody::new(Silent, Begun::default(), Arc::new(clock.clone()), held_back.clone());
         clock.advance(Duration::from_mins(1));
         drop(unread);
-        let mut late = RequestBody::new(Full::new(Bytes::from("whole")), Arc::new(clock.clone()), held_back.clone());
+        let mut late = RequestBody::new(
+            Full::new(Bytes::from("whole")),
+            Begun::default(),
+            Arc::new(clock.clone()),
+            held_back.clone(),
+        );
         clock.advance(Duration::from_mins(1));
         assert!(late.frame().now_or_never().is_some());
         drop(late);
@@ -114,7 +130,7 @@ mod tests {
     fn what_was_waited_for_too_long_is_held_back() {
         let (clock, held_back) = parts();
         for (waits, is_held_back) in [(SLOW.saturating_sub(Duration::from_millis(1)), false), (SLOW, true)] {
-            let mut body = RequestBody::new(Silent, Arc::new(clock.clone()), held_back.clone());
+            let mut body = RequestBody::new(Silent, Begun::default(), Arc::new(clock.clone()), held_back.clone());
             assert!(body.frame().now_or_never().is_none());
             clock.advance(waits);
             drop(body);

@@ -12,6 +12,7 @@ use crate::credentials::{
     AccessTokens, Exchange, KeptGrants, Overviews, Registrar, Settings, SignIns, SystemTickets, TenantNotices,
 };
 use crate::crypto::{KeyedHasher, RandomnessError};
+use crate::grpc::layers::{Hits, Shared};
 use crate::grpc::{self, AuthorizationService, Permits, TenantService, TicketService};
 use crate::identifiers::ContextIdentifier;
 use crate::store::Store;
@@ -83,6 +84,11 @@ impl UseCases {
     pub(super) fn overviews(&self, store: &Store, superoffice: &Arc<SuperOffice>) -> Overviews {
         let (tenants, shared) = (Arc::clone(&store.tenants), store.shared_tickets.clone());
         Overviews::new(tenants, shared, self.system_tickets.clone(), Arc::clone(superoffice))
+    }
+
+    /// What is answered before any service is asked.
+    pub(super) fn hits(&self, shared: Shared, superoffice: &Arc<SuperOffice>) -> Hits {
+        Hits::new(shared, self.system_tickets.clone(), Arc::clone(superoffice))
     }
 
     /// The services that callers ask.

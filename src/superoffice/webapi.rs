@@ -16,7 +16,7 @@ use super::hosts::Hosts;
 use super::http::{Lane, Transport};
 use super::throttle::Throttle;
 use super::{CurrentClientSecret, Settings, Upstream, UpstreamError};
-use crate::identifiers::{AccessToken, ContextIdentifier, Ticket};
+use crate::identifiers::{AccessToken, ClientSecret, ContextIdentifier, Ticket};
 
 const CURRENT_PRINCIPAL: &str = "v1/User/currentPrincipal";
 const JSON: &str = "application/json";
@@ -170,6 +170,10 @@ impl WebApi {
     }
 
     /// See [`super::SuperOffice::ticket_headers`].
+    pub(super) fn client_secret(&self) -> Arc<ClientSecret> {
+        self.client_secret.get()
+    }
+
     pub(super) fn ticket_headers(&self, ticket: &Ticket) -> [(&'static str, Zeroizing<String>); 2] {
         let authorization = Zeroizing::new(format!("SOTicket {}", ticket.expose()));
         let app_token = Zeroizing::new(self.client_secret.get().expose().to_owned());

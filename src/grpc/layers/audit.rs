@@ -11,7 +11,7 @@ use tonic::Code;
 use tonic::body::Body;
 use tower::Service;
 
-use super::call_record::{CallRecord, End, Head, REQUEST_ID, request_id};
+use super::call_record::{CallRecord, End, Head, REQUEST_ID, name_of_call};
 use super::span::{method, status_of_head};
 use crate::audit::{Audit, AuditUnavailable, Lines, Receipt};
 use crate::clock::Clock;
@@ -43,20 +43,9 @@ impl<S> Audited<S> {
 
     fn begin(&self, request: &Request<Body>) -> Open {
         let common = &self.common;
-        let drawn = || {
-            let mut drawn = HeaderValue::from_bytes(common.audit.draw_id().as_bytes()).ok()?;
-            // It comes once: as such it gets no place in the connection's table of headers, where it would displace others.
-            drawn.set_sensitive(true);
-            Some(drawn)
-        };
-        let request_id = request_id(request.headers()).or_else(drawn).unwrap_or(HeaderValue::from_static(""));
-        let head = Head {
-            common: Arc::clone(common),
-            trace_id: request.headers().get("traceparent").cloned(),
-            rpc: method(request.uri().path()),
-            peer: request.extensions().get::<ConnectionIdentity>().map(|identity| identity.peer),
-            begun: common.clock.elapsed(),
-        };
+        let request_id = name_of_call(request.headers(), &common.audit);
+        let peer = request.extensions().get::<ConnectionIdentity>().map(|identity| identity.peer);
+        let head = Head::new(common, request.headers(), method(request.uri().path()), peer, common.clock.elapsed());
         Open { record: CallRecord::new(head), request_id, polling: false, closed: None }
     }
 }

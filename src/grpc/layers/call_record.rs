@@ -8,8 +8,9 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::audit::Common;
+use super::span::record_caller;
 use super::{code_name, record_tenant};
-use crate::audit::{Decision, Event, Issued, Kind, Lines};
+use crate::audit::{Audit, Decision, Event, Issued, Kind, Lines};
 use crate::credentials::TicketAnswer;
 use crate::crypto::KeptAuditName;
 use crate::identifiers::{AccessToken, Caller, ContextIdentifier, Peer};
@@ -38,8 +39,9 @@ pub(super) struct Head {
     pub(super) begun: Duration,
 }
 
+/// What is noted of it since.
 #[derive(Debug, Default)]
-struct Noted {
+pub(super) struct Noted {
     caller: Option<Caller>,
     rule_id: Option<Arc<str>>,
     has_reached_a_service: bool,
@@ -168,20 +170,9 @@ impl CallRecord {
     /// Puts the events of the call into `lines`: it was named so, and took until `elapsed`.
     pub(super) fn add_to(&self, lines: &mut Lines, request_id: &HeaderValue, end: End<'_>, elapsed: Duration) {
         let Some(inner) = &self.0 else { return };
-        let (audit, mut noted) = (&inner.head.common.audit, inner.noted());
+        let mut noted = inner.noted();
         noted.tell(request_id, end);
-        let noted = &*noted;
-        let mut add = |part, end| {
-            with_event(&inner.head, noted, request_id, part, end, Some(elapsed), |event| audit.add(&event, lines));
-        };
-        match (end, noted.parts.as_slice()) {
-            (End::Refused(_) | End::GivenUp | End::Broken | End::Outlived, _) | (_, []) => add(&noted.whole, end),
-            (End::Answered, parts) => {
-                for part in parts {
-                    add(part, part.refusal.as_ref().map_or(End::Answered, End::Refused));
-                }
-            }
-        }
+        noted.add_to(&inner.head, lines, request_id, end, elapsed);
     }
 
     /// Has an event of the call written that nothing waits for.
@@ -219,7 +210,64 @@ impl CallRecord {
     }
 }
 
+impl Head {
+    /// Of a call with these headers, which came at `begun` by monotonic time.
+    pub(super) fn new(
+        common: &Arc<Common>,
+        headers: &HeaderMap,
+        rpc: &'static str,
+        peer: Option<Peer>,
+        begun: Duration,
+    ) -> Self {
+        Self { common: Arc::clone(common), trace_id: headers.get("traceparent").cloned(), rpc, peer, begun }
+    }
+}
+
 impl Noted {
+    /// All that is to be noted of a call that is answered from memory.
+    pub(super) fn of_a_hit(
+        caller: Caller,
+        rule_id: Arc<str>,
+        tenant: ContextIdentifier,
+        issued: Option<Issued>,
+    ) -> Self {
+        let whole = Part { tenant: Some(tenant), issued, ..Part::default() };
+        Self { caller: Some(caller), rule_id: Some(rule_id), has_reached_a_service: true, whole, ..Self::default() }
+    }
+
+    /// Notes in the current span what is noted here.
+    pub(super) fn tell_span(&self) {
+        if let Some(caller) = &self.caller {
+            record_caller(&caller.id);
+        }
+        if let Some(tenant) = self.whole.tenant {
+            record_tenant(tenant);
+        }
+    }
+
+    /// Puts the events of the call into `lines`: it was named so, and took until `elapsed`.
+    pub(super) fn add_to(
+        &self,
+        head: &Head,
+        lines: &mut Lines,
+        request_id: &HeaderValue,
+        end: End<'_>,
+        elapsed: Duration,
+    ) {
+        let audit = &head.common.audit;
+        let mut add = |part, end| {
+            with_event(head, self, request_id, part, end, Some(elapsed), |event| audit.add(&event, lines));
+        };
+        match (end, self.parts.as_slice()) {
+            (End::Refused(_) | End::GivenUp | End::Broken | End::Outlived, _) | (_, []) => add(&self.whole, end),
+            (End::Answered, parts) => {
+                for part in parts {
+                    add(part, part.refusal.as_ref().map_or(End::Answered, End::Refused));
+                }
+            }
+        }
+    }
+
     /// Notes that the call's events are made.
     fn tell(&mut self, request_id: &HeaderValue, end: End<'_>) {
         if !matches!(end, End::Answered) {
@@ -271,8 +319,19 @@ fn with_event<R>(
     })
 }
 
+/// What the call is named: by its caller, or else by us.
+pub(super) fn name_of_call(headers: &HeaderMap, audit: &Audit) -> HeaderValue {
+    let drawn = || {
+        let mut drawn = HeaderValue::from_bytes(audit.draw_id().as_bytes()).ok()?;
+        // It comes once: as such it gets no place in the connection's table of headers, where it would displace others.
+        drawn.set_sensitive(true);
+        Some(drawn)
+    };
+    request_id(headers).or_else(drawn).unwrap_or(HeaderValue::from_static(""))
+}
+
 /// The caller's name for the call, if it can be nobody's secret: credentials have other characters, or are longer.
-pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(REQUEST_ID)?;
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     ((1..=64).contains(&value.len()) && value.as_bytes().iter().all(is_plain)).then(|| value.clone())

@@ -98,7 +98,9 @@ where
         let Some(callers) = self.callers.as_ref().filter(|_| !request.uri().path().starts_with(HEALTH)) else {
             return Either::Left(self.inner.call(request));
         };
-        match callers.look_at(&mut request) {
+        let known = callers.look_at(request.headers(), request.extensions().get());
+        request.headers_mut().remove(AUTHORIZATION);
+        match known {
             Ok(Known::Caller(caller)) => Either::Left(self.inner.call(called_by(caller, request))),
             Ok(Known::Unverified(tokens, token, connection)) => {
                 // The one that is ready serves this call, its clone the next.
@@ -129,9 +131,17 @@ fn refused(error: CallerError) -> Response<Body> {
 }
 
 impl Callers {
-    fn look_at(&self, request: &mut Request<Body>) -> Result<Known, CallerError> {
-        let token = bearer_token(request.headers_mut())?;
-        let connection = request.extensions().get::<ConnectionIdentity>().ok_or(CallerError::NoConnection)?;
+    /// Who calls with these headers over a connection, as far as that is known without waiting.
+    pub(super) fn known(&self, headers: &HeaderMap, connection: &ConnectionIdentity) -> Option<Caller> {
+        match self.look_at(headers, Some(connection)) {
+            Ok(Known::Caller(caller)) => Some(caller),
+            Ok(Known::Unverified(..)) | Err(_) => None,
+        }
+    }
+
+    fn look_at(&self, headers: &HeaderMap, connection: Option<&ConnectionIdentity>) -> Result<Known, CallerError> {
+        let token = bearer_token(headers)?;
+        let connection = connection.ok_or(CallerError::NoConnection)?;
         let Some(header) = token else {
             let id = match &connection.id {
                 Some(id) => id.clone(),
@@ -144,7 +154,7 @@ impl Callers {
             return Err(CallerError::NotPrivate);
         }
         let tokens = self.tokens.as_ref().ok_or(CallerError::TokensNotAccepted)?;
-        let token = token_in(&header)?;
+        let token = token_in(header)?;
         match tokens.known(token) {
             Some(bearer) => of_both(connection, bearer).map(Known::Caller),
             None => Ok(Known::Unverified(tokens.clone(), UnverifiedJwt::new(token), connection.clone())),
@@ -160,13 +170,11 @@ fn is_near(peer: Peer) -> bool {
     }
 }
 
-/// Takes the one `authorization` header out of the request, if there is one.
-fn bearer_token(headers: &mut HeaderMap) -> Result<Option<HeaderValue>, CallerError> {
-    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-        headers.remove(AUTHORIZATION);
-        return Err(CallerError::SeveralCredentials);
-    }
-    Ok(headers.remove(AUTHORIZATION))
+/// The one `authorization` header, if there is one.
+fn bearer_token(headers: &HeaderMap) -> Result<Option<&HeaderValue>, CallerError> {
+    let mut headers = headers.get_all(AUTHORIZATION).iter();
+    let first = headers.next();
+    if headers.next().is_some() { Err(CallerError::SeveralCredentials) } else { Ok(first) }
 }
 
 /// The token behind `Bearer`, which may be written in any case (RFC 9110, 11.1). What it consists of shows later.

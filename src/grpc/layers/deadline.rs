@@ -20,11 +20,22 @@ const EARLIEST: Duration = Duration::from_millis(25);
 /// Answers `DEADLINE_EXCEEDED` when the caller's time-out, or the server's, passes before there is an answer, and drops
 /// the call. The body of a request is read within it too. A stream that has begun to answer, such as a watch over
 /// health, gets no `DEADLINE_EXCEEDED`: it ends with its connection.
+///
+/// A request's time counts from [`Arrival`], if that is in its extensions.
 #[derive(Clone, Debug)]
 pub(super) struct Deadline<S> {
     inner: S,
     longest: Duration,
     clock: Arc<dyn Clock>,
+}
+
+/// When a call came, by monotonic time, that comes to the layers later.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival(pub Duration);
+
+/// How long a call with these headers may take, which may take so long at most.
+pub fn time_for(headers: &HeaderMap, longest: Duration) -> Duration {
+    grpc_timeout(headers).map_or(longest, |timeout| a_little_less(timeout).min(longest))
 }
 
 impl<S> Deadline<S> {
@@ -46,8 +57,9 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let callers = grpc_timeout(request.headers()).map_or(Duration::MAX, a_little_less);
-        let end = self.clock.sleep(callers.min(self.longest));
+        let arrival: Option<&Arrival> = request.extensions().get();
+        let spent = arrival.map_or(Duration::ZERO, |Arrival(time)| self.clock.elapsed().saturating_sub(*time));
+        let end = self.clock.sleep(time_for(request.headers(), self.longest).saturating_sub(spent));
         let answer = self.inner.call(request);
         Box::pin(async move {
             tokio::select! {

@@ -112,9 +112,14 @@ pub(super) fn status_of_head(response: &Response<Body>) -> Option<Status> {
     response.extensions().get::<Status>().cloned().or_else(|| Status::from_header_map(response.headers()))
 }
 
+/// What ends a call that is dropped before it has ended.
+pub(super) fn given_up() -> Status {
+    Status::cancelled("the caller gave up or its connection was cut")
+}
+
 /// A call under way. Dropped before it has ended, it was given up by the caller or cut with its connection.
 #[derive(Debug)]
-struct Call {
+pub(super) struct Call {
     span: Span,
     method: &'static str,
     trace: Option<TraceContext>,
@@ -125,7 +130,12 @@ struct Call {
 }
 
 impl Call {
-    fn begin(method: &'static str, caller: Option<SpanContext>, clock: Arc<dyn Clock>, pace: Arc<LogPace>) -> Self {
+    pub(super) fn begin(
+        method: &'static str,
+        caller: Option<SpanContext>,
+        clock: Arc<dyn Clock>,
+        pace: Arc<LogPace>,
+    ) -> Self {
         // A filter drops spans like events: at this level it drops none, and every line says which call it is about.
         let span = tracing::error_span!(
             "call",
@@ -151,6 +161,14 @@ impl Call {
         }
         let began = clock.elapsed();
         Self { span, method, trace, clock, began, pace, ended: false }
+    }
+
+    /// Ends a call that has had no span so far, and began at `began` by monotonic time. `tell` has the span know what is
+    /// known of it.
+    pub(super) fn end_since(mut self, began: Duration, tell: impl FnOnce(), status: &Status) {
+        self.began = began;
+        self.span.in_scope(tell);
+        self.end(status);
     }
 
     /// Ends the call when the trailers of `body` have passed.
@@ -200,7 +218,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(&Status::cancelled("the caller gave up or its connection was cut"));
+            self.end(&given_up());
         }
     }
 }
