@@ -49,7 +49,8 @@ impl Setup {
     /// ticketd with everything on: its callers' identity, a policy, the audit in a file, and telemetry.
     pub(crate) fn ticketd_toml(&self, name: &str, address: SocketAddr, is_over_tls: bool) -> String {
         let here = self.directory.path().join(name);
-        fs::create_dir(&here).unwrap();
+        // The directory of what is followed changes with nothing else.
+        fs::create_dir_all(here.join("audit")).unwrap();
         let (allowed, caller, tls) = if is_over_tls {
             let file = |name| self.directory.path().join(name).display().to_string();
             let bundle = file("authority.pem");
@@ -104,7 +105,7 @@ otlp_endpoint = {collector:?}
             sealing_key = write(&here, "sealing-key", SealingKey::random().unwrap().to_text()),
             tenants = self.directory.path().join("tenants").display().to_string(),
             policy = write(&here, "policy.yaml", &policy),
-            audit = here.join("audit.jsonl").display().to_string(),
+            audit = here.join("audit").join("audit.jsonl").display().to_string(),
             collector = self.collector,
         );
         write(&here, "ticketd.toml", &text)

@@ -1,4 +1,4 @@
-//! The task that begins each write, and that gives up one that does not return.
+//! The task that begins each write, wakes those who wait for it, and gives up one that does not return.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ pub(super) async fn serve(writer: Arc<Writer>, clock: Arc<dyn Clock>, patience: 
         tokio::select! {
             biased;
             () = writer.called.notified() => {
+                writer.wake_settled();
                 // What else is ready to run puts its events first: one write for all of them.
                 tokio::task::yield_now().await;
                 writer.write_what_waits();

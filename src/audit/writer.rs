@@ -51,6 +51,8 @@ pub(super) struct Writer {
 pub(super) struct State {
     pub(super) queue: Queue,
     pub(super) sums: Sums,
+    /// Calls that the scribe has yet to wake, as it is known what became of their entries.
+    settled: Vec<Waker>,
     stage: Stage,
     /// When the current turn to write began, by monotonic time.
     begun: Duration,
@@ -205,6 +207,12 @@ impl Writer {
         queue.dismiss(waiting);
     }
 
+    /// Wakes the calls that the thread has left to the scribe.
+    pub(super) fn wake_settled(&self) {
+        let settled = mem::take(&mut self.state().settled);
+        settled.into_iter().for_each(Waker::wake);
+    }
+
     /// The scribe's turn, if it is.
     pub(super) fn write_what_waits(&self) {
         let mut state = self.state();
@@ -228,6 +236,7 @@ impl Writer {
             drop(state);
             let written = sink.write_at_once(batch.get(sent..).unwrap_or_default(), self.clock.elapsed());
             self.settle(batch, written.unwrap_or_default(), None, settled);
+            settled.drain(..).for_each(Waker::wake);
             if written.is_none() {
                 self.at_once.store(sink.writes_at_once(), Ordering::Relaxed);
                 return self.hand_over(self.state());
@@ -239,10 +248,12 @@ impl Writer {
     pub(super) fn go_without_scribe(&self) {
         let mut state = self.state();
         state.is_without_scribe = true;
+        let settled = mem::take(&mut state.settled);
         if state.stage == Stage::Called {
             state.stage = Stage::HandedOver;
         }
         drop(state);
+        settled.into_iter().for_each(Waker::wake);
         // It may have waited for the scribe to end.
         self.work.notify_one();
     }
@@ -350,10 +361,24 @@ impl Writer {
         };
         let failure = outcome.err();
         self.settle(batch, written, failure.as_ref(), settled);
+        self.leave_to_scribe(settled);
         if failure.is_some() { Progress::Failed } else { Progress::Made }
     }
 
-    /// Notes how much is written, and tells those who wait.
+    /// Has calls woken from within their runtime: from outside each takes a lock of the runtime's, and perhaps a system call.
+    fn leave_to_scribe(&self, settled: &mut Vec<Waker>) {
+        let mut state = self.state();
+        if state.is_without_scribe {
+            drop(state);
+            settled.drain(..).for_each(Waker::wake);
+        } else if !settled.is_empty() {
+            state.settled.append(settled);
+            drop(state);
+            self.called.notify_one();
+        }
+    }
+
+    /// Notes how much is written, and who waited for that.
     fn settle(&self, batch: &[u8], written: usize, failure: Option<&io::Error>, settled: &mut Vec<Waker>) {
         let mut state = self.state();
         let has_begun_failing = failure.is_some() && self.begin_failing();
@@ -370,7 +395,6 @@ impl Writer {
         if let Some(error) = failure.filter(|_| has_begun_failing) {
             log_failing(error);
         }
-        settled.drain(..).for_each(Waker::wake);
         if entries > 0 {
             metrics::AUDIT_EVENTS.add(entries, &[]);
         }

@@ -82,7 +82,8 @@ pub struct Shared {
 /// A hit, whose answer leaves when its event is written.
 #[derive(Debug)]
 pub struct Hit {
-    call: Option<Call>,
+    // In a box, as it moves from here to the body, and hyper's room for a stream grows with it.
+    call: Option<Box<Call>>,
     answer: Bytes,
     place: Option<Place>,
     request_id: HeaderValue,
@@ -113,7 +114,7 @@ pub enum AnswerBody {
 #[derive(Debug)]
 pub struct ReadyBody {
     message: Option<Bytes>,
-    call: Option<Call>,
+    call: Option<Box<Call>>,
     _place: Option<Place>,
 }
 
@@ -185,16 +186,9 @@ impl Hits {
         let issued = audit.issued(ticket.ticket.expose(), &ticket.audit_name, ticket.expire_time, "cache");
         let noted = Noted::of_a_hit(caller, permit.rule, tenant, issued);
         let head = Head::new(&inner.common, headers, METHOD, Some(connection.peer), begun);
-        let call = Call { hits: self.clone(), head, noted, ended: false };
+        let call = Some(Box::new(Call { hits: self.clone(), head, noted, ended: false }));
         let request_id = name_of_call(headers, audit);
-        Some(Hit {
-            call: Some(call),
-            answer,
-            place: Some(place),
-            request_id,
-            receipt: Receipt::default(),
-            closed: None,
-        })
+        Some(Hit { call, answer, place: Some(place), request_id, receipt: Receipt::default(), closed: None })
     }
 
     /// Whether the call has to have a span.

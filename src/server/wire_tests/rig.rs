@@ -19,7 +19,7 @@ use tower::util::BoxCloneSyncService;
 
 use crate::audit::Audit;
 use crate::clock::ManualClock;
-use crate::grpc::layers::{self, Limits};
+use crate::grpc::layers::{self, Places};
 use crate::identifiers::Peer;
 use crate::identity::ConnectionIdentity;
 use crate::log_pace::LogPace;
@@ -70,11 +70,13 @@ impl Rig {
                 }
             }))
         };
-        let limits = Limits { max_calls: settings.max_calls, request_timeout: settings.request_timeout };
+        let places = Places::new(settings.max_calls);
+        let request_timeout = settings.request_timeout;
         let phases = Stop::default().phases();
         let connections = Connections {
             door: Plaintext,
-            calls: layers::around(handler, limits, None, Audit::off(), Arc::new(clock.clone())),
+            calls: layers::around(handler, request_timeout, places, None, Audit::off(), Arc::new(clock.clone())),
+            hits: None,
             max_calls: settings.max_calls_per_connection,
             lifetime: Lifetime {
                 max_age: settings.max_connection_age,

@@ -10,7 +10,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::*;
 use crate::audit::Audit;
-use crate::grpc::layers::{self, Limits};
+use crate::grpc::layers::{self, Places};
 use crate::log_pace::LogPace;
 use crate::random::SeededRandom;
 use crate::server::connection::Connections;
@@ -38,17 +38,18 @@ impl Gate {
             async { Ok::<_, Infallible>(Status::new(tonic::Code::Ok, "").into_http()) }
         }));
         let phases = Stop::default().phases();
-        let limits = Limits { max_calls: 100, request_timeout: Duration::from_secs(30) };
         let lifetime = Lifetime {
             max_age: Duration::from_mins(5),
             phases: phases.clone(),
             clock: place.clock(),
             random: Arc::new(SeededRandom::new(7)),
         };
-        let calls = layers::around(handler, limits, None, Audit::off(), place.clock());
+        let calls =
+            layers::around(handler, Duration::from_secs(30), Places::new(100), None, Audit::off(), place.clock());
         let connections = Connections {
             door: place.tls(),
             calls,
+            hits: None,
             max_calls: 128,
             lifetime,
             pace: Arc::new(LogPace::new(place.clock())),
