@@ -60,7 +60,7 @@ use self::tasks::Tasks;
 use self::use_cases::UseCases;
 use crate::admin;
 use crate::audit::{Audit, AuditError};
-use crate::authorization::{self, PolicyInForce};
+use crate::authorization::{self, Pace, PolicyInForce};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::KeptGrants;
@@ -278,13 +278,14 @@ impl Server {
         ];
         let followed = followed.into_iter().flatten().collect();
         tasks.spawn("watch over changed files", reload::follow(followed, Arc::clone(&clock)));
-        let permits = Permits::new(policy.clone());
+        let pace = Pace::new(Arc::clone(&clock));
+        let permits = Permits::new(policy.clone(), pace.clone());
         let routes = use_cases.routes(&store, &superoffice, &permits, &process).add_service(health.for_callers());
         let routes = if settings.reflection { with_reflection(routes)? } else { routes };
         let (phases, open) = (stop.phases(), TaskTracker::new());
         let lifetime = lifetime(settings.max_connection_age, phases.clone());
         let known = callers(identity, &settings, &process, &mut tasks)?;
-        let paced = layers::paced(answers(routes), policy, Arc::clone(&clock));
+        let paced = layers::paced(answers(routes), policy, pace);
         let callers = connections(paced, Some(known), audit.clone(), lifetime.clone());
         entrances.serve(&caps, &callers, &mut tasks, &open);
         if let Some(pages) = pages {

@@ -29,7 +29,7 @@ pub use self::call_record::CallRecord;
 use self::caller::Identify;
 pub use self::caller::{CallerError, Callers};
 use self::deadline::Deadline;
-pub use self::held::{held_by_body, is_stream};
+pub use self::held::{Closing, held_by_body, is_stream};
 use self::load_shed::LoadShed;
 use self::rate_limit::RateLimit;
 use self::span::CallSpan;
@@ -60,8 +60,8 @@ pub fn around(calls: Calls, limits: Limits, callers: Option<Callers>, audit: Aud
 }
 
 /// Holds the callers of `calls` to the policy's limits. It goes inside of [`around`], which knows them.
-pub fn paced(calls: Calls, policy: PolicyInForce, clock: Arc<dyn Clock>) -> Calls {
-    BoxCloneSyncService::new(RateLimit::new(calls, policy, Pace::new(clock)))
+pub fn paced(calls: Calls, policy: PolicyInForce, pace: Pace) -> Calls {
+    BoxCloneSyncService::new(RateLimit::new(calls, policy, pace))
 }
 
 /// Replaces the status of a refusal that is not ours. What else it says in headers, such as the encodings that are

@@ -9,6 +9,8 @@ pub const METHODS: &[&str] = &[
     "superoffice.ticket.v1.TicketService/GetSystemTicket",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
+    "superoffice.ticket.v1.TicketService/BatchGetSystemTickets",
+    "superoffice.ticket.v1.TicketService/WatchSystemTickets",
     "superoffice.ticket.v1.TicketService/InvalidateSystemTicket",
     "superoffice.ticket.v1.TicketService/RefreshAccessToken",
     "superoffice.ticket.v1.AuthorizationService/CreateAuthorizationUrl",

@@ -148,6 +148,9 @@ impl Answers {
     ) -> Result<http::Response<Body>, Infallible> {
         let is_stream = layers::is_stream(request.uri().path());
         request.extensions_mut().insert(self.identity);
+        if is_stream {
+            request.extensions_mut().insert(layers::Closing(self.activity.closing.clone()));
+        }
         let held_back = if is_stream { CancellationToken::new() } else { self.activity.held_back.clone() };
         let request = request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&self.clock), held_back)));
         let response = self.calls.oneshot(request).await?;

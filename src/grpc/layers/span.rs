@@ -169,7 +169,9 @@ impl Call {
         self.span.record("rpc.response.status_code", code);
         let took = self.clock.elapsed().saturating_sub(self.began);
         metrics::RPC_SERVER_CALL_DURATION.record(took, &[self.method, code, "grpc"], self.trace);
-        if status.code() == Code::Ok {
+        let reason = status.get_details_error_info().map(|info| info.reason);
+        // A stream's end with its connection is as it should be.
+        if status.code() == Code::Ok || reason.as_deref() == Some(status::WATCH_ENDED) {
             return;
         }
         let (level, event) = severity(status.code());
@@ -179,7 +181,6 @@ impl Call {
             self.span.record("otel.status_code", "ERROR");
         }
         let _entered = self.span.enter();
-        let reason = status.get_details_error_info().map(|info| info.reason);
         let reason = reason.as_deref().unwrap_or(code);
         if let Some(denied) = denied(reason) {
             metrics::AUTHZ_DENIED.count(&[self.method, denied]);
