@@ -71,8 +71,8 @@ impl Watches {
     ) -> Arc<Watched> {
         let mut tenants = lock(&self.tenants);
         let kept = tenants.entry(tenant).or_insert_with(|| {
-            let watched = Arc::<Watched>::default();
-            Kept { watched: Arc::clone(&watched), _keeper: keep(watched) }
+            let tenant = Arc::<Watched>::default();
+            Kept { watched: Arc::clone(&tenant), _keeper: keep(tenant) }
         });
         let mut told = lock(&kept.watched.told);
         told.watchers.insert(watcher.id, (Arc::clone(watcher), place));

@@ -292,13 +292,14 @@ pub(super) fn system_ticket_outcome(
 
 /// Details of a status are a `google.rpc.Status` already.
 fn rpc_status(status: &Status) -> tonic_types::Status {
-    tonic_types::Status::decode(status.details()).ok().filter(|whole| whole.code == status.code() as i32).unwrap_or_else(
-        || tonic_types::Status {
+    tonic_types::Status::decode(status.details())
+        .ok()
+        .filter(|whole| whole.code == status.code() as i32)
+        .unwrap_or_else(|| tonic_types::Status {
             code: status.code().into(),
             message: status.message().to_owned(),
             details: Vec::new(),
-        },
-    )
+        })
 }
 
 pub(super) fn invalidate_outcome(outcome: InvalidateOutcome) -> proto::invalidate_system_ticket_response::Outcome {

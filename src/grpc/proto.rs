@@ -6,6 +6,7 @@ use std::fmt;
 #[expect(
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
+    clippy::large_enum_variant,
     clippy::pedantic,
     unused_qualifications,
     reason = "generated"

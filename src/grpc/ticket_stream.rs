@@ -107,7 +107,11 @@ impl Open {
         if has_headers(&now) != has_headers(before) {
             watch.look_again(place);
         }
-        if now.is_some() { watch.begin(place) } else { watch.end(place) }
+        if now.is_some() {
+            watch.begin(place)
+        } else {
+            watch.end(place)
+        }
         *before = now;
     }
 }

@@ -152,12 +152,7 @@ impl CallRecord {
 
     /// Notes one of several tenants that the call is about: the ticket that the answer hands out of it, or why there is
     /// none, and which of the policy's rules allows to ask for it.
-    pub fn part(
-        &self,
-        tenant: ContextIdentifier,
-        rule_id: Option<&Arc<str>>,
-        outcome: Result<&TicketAnswer, &Status>,
-    ) {
+    pub fn part(&self, tenant: ContextIdentifier, rule_id: Option<&Arc<str>>, outcome: Result<&TicketAnswer, &Status>) {
         let part = self.part_of(tenant, rule_id, outcome);
         self.note(|noted| noted.parts.push(part));
     }

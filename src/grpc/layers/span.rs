@@ -169,9 +169,12 @@ impl Call {
         self.span.record("rpc.response.status_code", code);
         let took = self.clock.elapsed().saturating_sub(self.began);
         metrics::RPC_SERVER_CALL_DURATION.record(took, &[self.method, code, "grpc"], self.trace);
+        if status.code() == Code::Ok {
+            return;
+        }
         let reason = status.get_details_error_info().map(|info| info.reason);
-        // A stream's end with its connection is as it should be.
-        if status.code() == Code::Ok || reason.as_deref() == Some(status::WATCH_ENDED) {
+        if reason.as_deref() == Some(status::WATCH_ENDED) {
+            // It is as it should be, and comes with every connection that closes.
             return;
         }
         let (level, event) = severity(status.code());

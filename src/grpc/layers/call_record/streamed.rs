@@ -27,13 +27,12 @@ impl CallRecord {
         let Some(common) = self.common() else { return Ok(()) };
         let (audit, part) = (&common.audit, self.part_of(tenant, rule_id, outcome));
         let mut receipt = Receipt::default();
-        let written = match audit.check() {
-            Err(unavailable) => Err(unavailable),
-            Ok(()) => {
-                let since = common.clock.elapsed();
-                poll_fn(|context| audit.poll_write(&mut receipt, since, |lines| self.add_message(&part, lines), context))
-                    .await
-            }
+        let written = if audit.check().is_err() {
+            Err(AuditUnavailable)
+        } else {
+            let since = common.clock.elapsed();
+            poll_fn(|context| audit.poll_write(&mut receipt, since, |lines| self.add_message(&part, lines), context))
+                .await
         };
         written.map_err(|AuditUnavailable| {
             let unavailable = status::audit_unavailable();
