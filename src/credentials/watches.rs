@@ -238,12 +238,12 @@ mod tests {
 
     #[tokio::test]
     async fn only_those_who_watch_a_tenant_are_woken_and_once_for_all_that_came() {
-        let watches = Watches::default();
-        let (first, second) = (watches.watcher(), watches.watcher());
-        let one = watches.join(tenant("Cust1"), &first, 0, idle);
-        let two = watches.join(tenant("Cust2"), &first, 127, idle);
-        watches.join(tenant("CUST2"), &second, 0, idle);
-        assert_eq!(watches.len(), 2);
+        let registry = Watches::default();
+        let (first, second) = (registry.watcher(), registry.watcher());
+        let one = registry.join(tenant("Cust1"), &first, 0, idle);
+        let two = registry.join(tenant("Cust2"), &first, 127, idle);
+        registry.join(tenant("CUST2"), &second, 0, idle);
+        assert_eq!(registry.len(), 2);
         for _ in 0..1_000 {
             one.tell(refusal(), |_, _| true);
         }
@@ -253,39 +253,39 @@ mod tests {
         assert_eq!((first.next().now_or_never(), second.next().now_or_never()), (Some(127), Some(0)));
         two.tell(refusal(), |_, _| false);
         assert_eq!(first.next().now_or_never(), None, "it is no news");
-        let late = watches.watcher();
-        watches.join(tenant("Cust2"), &late, 3, idle);
+        let late = registry.watcher();
+        registry.join(tenant("Cust2"), &late, 3, idle);
         assert_eq!(late.next().now_or_never(), Some(3), "it is told what the others were");
     }
 
     #[tokio::test]
     async fn nothing_is_left_when_the_last_has_left() {
-        let watches = Watches::default();
-        let (first, second) = (watches.watcher(), watches.watcher());
-        let watched = watches.join(tenant("Cust1"), &first, 0, idle);
-        watches.join(tenant("Cust1"), &second, 0, idle);
-        watches.leave(tenant("Cust1"), &first);
-        watched.tell(refusal(), |_, _| true);
+        let registry = Watches::default();
+        let (first, second) = (registry.watcher(), registry.watcher());
+        let state = registry.join(tenant("Cust1"), &first, 0, idle);
+        registry.join(tenant("Cust1"), &second, 0, idle);
+        registry.leave(tenant("Cust1"), &first);
+        state.tell(refusal(), |_, _| true);
         assert_eq!((first.next().now_or_never(), second.next().now_or_never()), (None, Some(0)));
-        watches.leave(tenant("Cust1"), &second);
-        watches.leave(tenant("Cust1"), &second);
-        assert_eq!((watches.len(), Arc::strong_count(&watched), Arc::strong_count(&first)), (0, 1, 1));
+        registry.leave(tenant("Cust1"), &second);
+        registry.leave(tenant("Cust1"), &second);
+        assert_eq!((registry.len(), Arc::strong_count(&state), Arc::strong_count(&first)), (0, 1, 1));
     }
 
     #[tokio::test]
     async fn what_was_taken_away_is_told_to_nobody() {
-        let watches = Watches::default();
-        let watcher = watches.watcher();
-        let watched = watches.join(tenant("Cust1"), &watcher, 0, idle);
-        watched.tell(refusal(), |_, _| true);
+        let registry = Watches::default();
+        let watcher = registry.watcher();
+        let state = registry.join(tenant("Cust1"), &watcher, 0, idle);
+        state.tell(refusal(), |_, _| true);
         watcher.next().await;
-        watches.drop_ticket(tenant("Cust1"));
-        watched.changed().await;
-        assert!(watched.latest().is_none());
-        watched.tell(refusal(), |_, _| true);
+        registry.drop_ticket(tenant("Cust1"));
+        state.changed().await;
+        assert!(state.latest().is_none());
+        state.tell(refusal(), |_, _| true);
         assert_eq!(watcher.next().now_or_never(), None, "it was asked for before");
-        assert!(watched.take_dropped() && !watched.take_dropped());
-        watched.tell(refusal(), |_, _| true);
+        assert!(state.take_dropped() && !state.take_dropped());
+        state.tell(refusal(), |_, _| true);
         assert_eq!(watcher.next().now_or_never(), Some(0));
     }
 }

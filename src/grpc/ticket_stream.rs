@@ -108,9 +108,9 @@ impl Open {
             watch.look_again(place);
         }
         if now.is_some() {
-            watch.begin(place)
+            watch.begin(place);
         } else {
-            watch.end(place)
+            watch.end(place);
         }
         *before = now;
     }
