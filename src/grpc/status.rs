@@ -28,6 +28,8 @@ const SIGN_IN_PAUSE: Duration = Duration::from_mins(1);
 
 /// When a place may be free among the watches: streams end with their connections, after minutes.
 const WATCH_PAUSE: Duration = Duration::from_secs(30);
+/// Nothing has to pass before another watch begins, on another connection.
+const WATCH_AGAIN: Duration = Duration::from_millis(100);
 
 /// The reason of a stream's end that is as it should be.
 pub(super) const WATCH_ENDED: &str = "WATCH_ENDED";
@@ -75,7 +77,7 @@ pub(super) fn too_many_watches() -> Status {
 /// The stream ends with its connection.
 pub(super) fn watch_ended() -> Status {
     let message = "the connection closes: watch again";
-    refuse(Code::Unavailable, WATCH_ENDED, message, Detail::Retry(Duration::ZERO)).into()
+    refuse(Code::Unavailable, WATCH_ENDED, message, Detail::Retry(WATCH_AGAIN)).into()
 }
 
 /// The call's deadline, or the server's, passed first.

@@ -36,7 +36,7 @@ async fn each_tenant_has_its_own_outcome_in_the_order_asked_for() {
         // The same as by a call of its own, the bytes of a refusal included.
         match (outcome, world.ticket(tenant).await) {
             (Ok(ticket), Ok(alone)) => {
-                assert_eq!((&ticket.context_identifier, &ticket.ticket), (tenant, &alone.ticket))
+                assert_eq!((&ticket.context_identifier, &ticket.ticket), (tenant, &alone.ticket));
             }
             (Err(refusal), Err(alone)) => {
                 assert_eq!((refusal.code(), refusal.message()), (alone.code(), alone.message()));

@@ -379,8 +379,8 @@ async fn a_thousand_watchers_cost_nothing_between_renewals_and_are_told_of_one()
     let world = lasting().renewing_by_exchange().start().await;
     let clients: Vec<_> = (0..connections).map(|_| world.tickets()).collect();
     let begin = (0..watchers).map(|watcher| Watch::begin(clients[watcher % connections].clone(), &[TENANT]));
-    let mut watches: Vec<_> = join_all(begin).await.into_iter().map(Result::unwrap).collect();
-    let first = join_all(watches.iter_mut().map(Watch::ticket)).await;
+    let mut open: Vec<_> = join_all(begin).await.into_iter().map(Result::unwrap).collect();
+    let first = join_all(open.iter_mut().map(Watch::ticket)).await;
     assert!(first.iter().all(|ticket| ticket.fingerprint == first[0].fingerprint));
     assert_eq!(world.sandbox.exchanges(TENANT), 1);
 
@@ -398,7 +398,7 @@ async fn a_thousand_watchers_cost_nothing_between_renewals_and_are_told_of_one()
     let (spent, started) = (processor_time(), Instant::now());
     let due = timestamp(first[0].refresh_time).duration_since(world.clock.now()).unsigned_abs();
     world.clock.advance(due);
-    let renewed = within(join_all(watches.iter_mut().map(Watch::ticket))).await;
+    let renewed = within(join_all(open.iter_mut().map(Watch::ticket))).await;
     println!(
         "one renewal reached {watchers} watchers in {:.1?}: {:?} of processor time, client and sandbox included",
         started.elapsed(),

@@ -401,7 +401,7 @@ mod tests {
         ] {
             assert!(methods.contains(known), "{known} in {methods:?}");
         }
-        assert_eq!(methods.len(), 3 + 2 + 6 + 2 + 2, "{methods:?}");
+        assert_eq!(methods.len(), 5 + 2 + 6 + 2 + 2, "{methods:?}");
         let named: HashSet<_> =
             METHODS.iter().filter(|method| **method != OTHER).map(|method| (*method).to_owned()).collect();
         assert_eq!(methods, named, "metrics know each of them, and no other");
