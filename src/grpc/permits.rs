@@ -62,11 +62,15 @@ impl Permits {
         tenant: ContextIdentifier,
     ) -> Result<Permit, Status> {
         self.decide(caller, method, tenant).ok_or_else(|| {
+            // No call ends with it, and is counted by its end.
             metrics::AUTHZ_DENIED.count(&[method.full_name(), "not_authorized"]);
-            let error = PermitError::Denied { caller: caller.clone(), method, tenant: Some(tenant) };
-            tracing::debug!(%error, "one of several tenants is refused");
-            error.into()
+            Self::denied(caller, method, tenant)
         })
+    }
+
+    /// What a caller is told that may not call the method for the tenant.
+    pub(super) fn denied(caller: &CallerId, method: Method, tenant: ContextIdentifier) -> Status {
+        PermitError::Denied { caller: caller.clone(), method, tenant: Some(tenant) }.into()
     }
 
     /// What the policy says this moment.

@@ -38,7 +38,7 @@ impl TicketService {
         superoffice: Arc<SuperOffice>,
         permits: Permits,
     ) -> Self {
-        Self { system_tickets, access_tokens, superoffice, permits, watch_places: WatchPlaces::default() }
+        Self { system_tickets, access_tokens, superoffice, permits, watch_places: WatchPlaces::new() }
     }
 }
 
@@ -98,10 +98,10 @@ impl ticket_service_server::TicketService for TicketService {
         self.permits.admit(caller, tenants.len())?;
         let (permits, superoffice) = (self.permits.clone(), Arc::clone(&self.superoffice));
         let replaced = permits.replacements();
-        let permitted = tenants.iter().map(|tenant| permits.permit_one(caller, Method::WatchSystemTickets, *tenant));
-        // Who may have none of them has nothing to wait for, and holds no place.
-        if let Some(denied) = permitted.reduce(Result::or) {
-            denied?;
+        let is_permitted = |tenant: &_| permits.decide(caller, Method::WatchSystemTickets, *tenant).is_some();
+        if let Some(first) = tenants.first().filter(|_| !tenants.iter().any(is_permitted)) {
+            // Who may have none of them has nothing to wait for, and holds no place.
+            return Err(Permits::denied(caller, Method::WatchSystemTickets, *first));
         }
         let place = self.watch_places.take(caller, tenants.len()).ok_or_else(status::too_many_watches)?;
         let closing = request.extensions().get::<Closing>().cloned().unwrap_or_default();

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::identifiers::CallerId;
+use crate::metrics;
 
 /// How many streams may watch, of all callers together, and how many tenants they may name. A stream holds some kilobytes.
 const ALL: Load = Load { streams: 10_000, tenants: 100_000 };
@@ -33,6 +34,11 @@ pub(super) struct WatchPlace {
 }
 
 impl WatchPlaces {
+    pub(super) fn new() -> Self {
+        Load::default().tell();
+        Self::default()
+    }
+
     /// A place for one more stream of the caller that names so many tenants, if there is one.
     pub(super) fn take(&self, caller: &CallerId, tenants: usize) -> Option<WatchPlace> {
         let mut taken = self.lock();
@@ -40,6 +46,7 @@ impl WatchPlaces {
         let each = taken.each.get(caller).copied().unwrap_or_default();
         let each = each.and(tenants).filter(|load| load.is_within(EACH))?;
         taken.all = all;
+        all.tell();
         taken.each.insert(caller.clone(), each);
         drop(taken);
         Some(WatchPlace { places: self.clone(), caller: caller.clone(), tenants })
@@ -60,6 +67,11 @@ impl Load {
         Self { streams: self.streams.saturating_sub(1), tenants: self.tenants.saturating_sub(tenants) }
     }
 
+    /// As what all callers hold.
+    fn tell(self) {
+        metrics::WATCHES.set_count(self.streams, &[]);
+    }
+
     fn is_within(self, bound: Self) -> bool {
         self.streams <= bound.streams && self.tenants <= bound.tenants
     }
@@ -69,6 +81,7 @@ impl Drop for WatchPlace {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
         taken.all = taken.all.without(self.tenants);
+        taken.all.tell();
         let left = taken.each.get(&self.caller).copied().unwrap_or_default().without(self.tenants);
         if left == Load::default() {
             taken.each.remove(&self.caller);
