@@ -131,16 +131,17 @@ impl Inner {
 fn is_news(told: &Outcome, new: &Outcome, now: Timestamp) -> bool {
     match (told, new) {
         (Ok(told), Ok(new)) => {
-            let reason = |answer: &TicketAnswer| answer.refresh_warning.as_ref().map(|warning| warning.error.kind());
             // That SuperOffice does not answer for a moment is nothing to act on.
             let has_state = new.tenant.state != TenantState::Unknown;
             !Arc::ptr_eq(&told.ticket, &new.ticket)
                 || has_state && told.tenant.state != new.tenant.state
                 || told.webapi_url() != new.webapi_url()
-                || reason(told) != reason(new)
+                // How it goes on failing is not.
+                || told.refresh_warning.is_some() != new.refresh_warning.is_some()
         }
         (Err(TicketError::TenantNotRunning(told)), Err(TicketError::TenantNotRunning(new))) => told != new,
-        (Err(told), Err(new)) => told.kind() != new.kind(),
+        // An outage has many faces, and goes from one to another and back.
+        (Err(told), Err(new)) => told.kind() != new.kind() && !(is_failure(told) && is_failure(new)),
         // A failure takes no valid ticket away. One that is not to be used any more was taken away before.
         (Ok(told), Err(new)) => !is_failure(new) || told.ticket.expire_time <= now,
         (Err(_), Ok(_)) => true,
