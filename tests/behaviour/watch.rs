@@ -466,7 +466,9 @@ async fn what_another_replica_did_reaches_those_who_watch_here() {
     // One that a caller of the other reports is taken away here too.
     world.clock.advance(Duration::from_mins(1));
     assert_eq!(replica.invalidate(TENANT, &before.fingerprint).await, Outcome::Invalidated);
-    assert_ne!(next(&world, &mut watch).await.1.unwrap().fingerprint, before.fingerprint);
+    // A renewal that failed meanwhile, on a slow machine, may have been told of first.
+    let another = async { while next(&world, &mut watch).await.1.unwrap().fingerprint == before.fingerprint {} };
+    within(another).await;
 }
 
 /// How long this process has used a processor.
