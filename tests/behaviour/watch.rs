@@ -451,7 +451,8 @@ async fn what_another_replica_did_reaches_those_who_watch_here() {
         let watching = async {
             loop {
                 tokio::select! {
-                    ticket = watch.ticket() => return ticket,
+                    // A renewal that failed, on a slow machine, is told of by the ticket that is there.
+                    ticket = watch.ticket() => if ticket.fingerprint != before.fingerprint { return ticket },
                     () = lapse(&world, Duration::from_mins(1), Duration::from_mins(1)) => {}
                 }
             }
@@ -460,7 +461,7 @@ async fn what_another_replica_did_reaches_those_who_watch_here() {
         assert!(world.clock.now() < timestamp(before.expire_time));
         // The other may have renewed it once more by now.
         let others = [long.fingerprint, replica.ticket(TENANT).await.unwrap().fingerprint];
-        assert!(others.contains(&renewed.fingerprint), "it is one that the other got");
+        assert!(others.contains(&renewed.fingerprint), "it is one that the other got: {renewed:?}, {others:?}");
         before = renewed;
     }
     // One that a caller of the other reports is taken away here too.
