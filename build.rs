@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={PROTO_ROOT}");
     let mut descriptors = protox::compile(PROTO_FILES, [PROTO_ROOT])?;
     tonic_prost_build::configure()
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
         // The generated Debug would print secrets.
         .skip_debug([
             "superoffice.ticket.v1.SystemTicket",

@@ -7,6 +7,7 @@
 //! SystemTickets::get ─┬─ TicketCache ── Flights ── Fleet ─┬─ KeepAlive ─┬─ Standings ── superoffice, store
 //!                     │       └─ Schedule ──┘             └─ Exchange ──┤
 //!                     └─ lookups ───────────────────────────────────────┘
+//! TicketWatch ── Watches: a keeper for each tenant that is watched ── SystemTickets::get
 //!
 //! AccessTokens ── Flights ── KeptGrants, superoffice ─┐
 //! SignIns ─── store, superoffice ─────────────────────┴─ Registrar ── store, SystemTickets
@@ -38,6 +39,7 @@ mod system_ticket;
 mod system_tickets;
 mod tenant_notices;
 mod ticket_cache;
+mod watches;
 
 pub use access_tokens::{AccessTokenAnswer, AccessTokens};
 pub use error::{AccessTokenError, InvalidateOutcome, TicketError};
@@ -52,5 +54,5 @@ pub use sign_in::{BegunSignIn, SignInAnswer, SignInOwner, SignInRequest, SignedI
 pub use sign_in_error::SignInError;
 pub use sign_ins::SignIns;
 pub use system_ticket::{RefreshWarning, SystemTicket, TicketAnswer, TicketOrigin};
-pub use system_tickets::{Statistics, SystemTickets, TicketAtHand};
+pub use system_tickets::{Statistics, SystemTickets, TicketAtHand, TicketWatch};
 pub use tenant_notices::{NoticeError, NoticeOutcome, TenantEvent, TenantNotice, TenantNotices};

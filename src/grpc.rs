@@ -10,6 +10,8 @@ pub mod proto;
 mod status;
 mod tenant_service;
 mod ticket_service;
+mod ticket_stream;
+mod watch_places;
 
 use std::convert::Infallible;
 

@@ -283,13 +283,14 @@ impl Server {
         ];
         let followed = followed.into_iter().flatten().collect();
         tasks.spawn("watch over changed files", reload::follow(followed, Arc::clone(&clock)));
-        let permits = Permits::new(policy.clone());
+        let pace = Pace::new(Arc::clone(&clock));
+        let permits = Permits::new(policy.clone(), pace.clone());
         let routes = use_cases.routes(&store, &superoffice, &permits, &process).add_service(health.for_callers());
         let routes = if settings.reflection { with_reflection(routes)? } else { routes };
         let (phases, open) = (stop.phases(), TaskTracker::new());
         let lifetime = lifetime(settings.max_connection_age, phases.clone());
         let known = callers(identity, &settings, &process, &mut tasks)?;
-        let (places, pace) = (places(), Pace::new(Arc::clone(&clock)));
+        let places = places();
         let paced = layers::paced(answers(routes), policy.clone(), pace.clone());
         let shared = layers::Shared {
             places: places.clone(),

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::pin::pin;
 
+use futures_util::stream::Empty;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -15,8 +16,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use ticketd::grpc::proto::ticket_service_server::{TicketService, TicketServiceServer};
 use ticketd::grpc::proto::{
-    GetSystemTicketRequest, GetSystemTicketResponse, InvalidateSystemTicketRequest, InvalidateSystemTicketResponse,
-    RefreshAccessTokenRequest, RefreshAccessTokenResponse,
+    BatchGetSystemTicketsRequest, BatchGetSystemTicketsResponse, GetSystemTicketRequest, GetSystemTicketResponse,
+    InvalidateSystemTicketRequest, InvalidateSystemTicketResponse, RefreshAccessTokenRequest,
+    RefreshAccessTokenResponse, WatchSystemTicketsRequest, WatchSystemTicketsResponse,
 };
 use tokio::net::TcpListener;
 use tonic::transport::Server;
@@ -37,6 +39,22 @@ impl TicketService for FixedReply {
         _request: tonic::Request<GetSystemTicketRequest>,
     ) -> Result<tonic::Response<GetSystemTicketResponse>, Status> {
         Ok(tonic::Response::new(self.0.clone()))
+    }
+
+    async fn batch_get_system_tickets(
+        &self,
+        _request: tonic::Request<BatchGetSystemTicketsRequest>,
+    ) -> Result<tonic::Response<BatchGetSystemTicketsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    type WatchSystemTicketsStream = Empty<Result<WatchSystemTicketsResponse, Status>>;
+
+    async fn watch_system_tickets(
+        &self,
+        _request: tonic::Request<WatchSystemTicketsRequest>,
+    ) -> Result<tonic::Response<Self::WatchSystemTicketsStream>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn invalidate_system_ticket(

@@ -5,6 +5,10 @@ use std::fmt;
 pub enum Method {
     /// `TicketService.GetSystemTicket`.
     GetSystemTicket,
+    /// `TicketService.BatchGetSystemTickets`.
+    BatchGetSystemTickets,
+    /// `TicketService.WatchSystemTickets`.
+    WatchSystemTickets,
     /// `TicketService.InvalidateSystemTicket`.
     InvalidateSystemTicket,
     /// `TicketService.RefreshAccessToken`.
@@ -38,8 +42,10 @@ pub(super) enum WithoutTenant {
 
 impl Method {
     /// Every one of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::GetSystemTicket,
+        Self::BatchGetSystemTickets,
+        Self::WatchSystemTickets,
         Self::InvalidateSystemTicket,
         Self::RefreshAccessToken,
         Self::CreateAuthorizationUrl,
@@ -61,6 +67,8 @@ impl Method {
     pub fn full_name(self) -> &'static str {
         match self {
             Self::GetSystemTicket => "superoffice.ticket.v1.TicketService/GetSystemTicket",
+            Self::BatchGetSystemTickets => "superoffice.ticket.v1.TicketService/BatchGetSystemTickets",
+            Self::WatchSystemTickets => "superoffice.ticket.v1.TicketService/WatchSystemTickets",
             Self::InvalidateSystemTicket => "superoffice.ticket.v1.TicketService/InvalidateSystemTicket",
             Self::RefreshAccessToken => "superoffice.ticket.v1.TicketService/RefreshAccessToken",
             Self::CreateAuthorizationUrl => "superoffice.ticket.v1.AuthorizationService/CreateAuthorizationUrl",
@@ -83,6 +91,8 @@ impl Method {
     pub fn is_admin(self) -> bool {
         match self {
             Self::GetSystemTicket
+            | Self::BatchGetSystemTickets
+            | Self::WatchSystemTickets
             | Self::InvalidateSystemTicket
             | Self::RefreshAccessToken
             | Self::CreateAuthorizationUrl

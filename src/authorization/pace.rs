@@ -30,12 +30,24 @@ impl Pace {
 
     /// Counts so many calls of the caller, all or none of them. The error is how long it has to wait.
     pub fn admit(&self, caller: &CallerId, limits: Limits, calls: u32) -> Result<(), Duration> {
+        self.count(caller, limits, calls, calls)
+    }
+
+    /// Counts the rest of so many calls that come as one, which is counted already. Refused, it has to come anew as a
+    /// whole.
+    pub fn admit_rest(&self, caller: &CallerId, limits: Limits, calls: u32) -> Result<(), Duration> {
+        let again = Duration::from_nanos(interval(limits));
+        self.count(caller, limits, calls.saturating_sub(1), calls).map_err(|wait| wait.saturating_add(again))
+    }
+
+    /// Counts so many calls out of those that come `at_once`.
+    fn count(&self, caller: &CallerId, limits: Limits, calls: u32, at_once: u32) -> Result<(), Duration> {
         let due = self.due.get_with_by_ref(caller, Arc::default);
         let now = u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let interval = SECOND / u64::from(limits.rps.get());
+        let interval = interval(limits);
         let cost = interval.saturating_mul(calls.into());
         // More at once than the burst are let through when the whole burst is there: they could else never be.
-        let early = interval.saturating_mul(u64::from(limits.burst.get())).max(cost);
+        let early = interval.saturating_mul(limits.burst.get().max(at_once).into());
         let next = |due: u64| due.max(now).saturating_add(cost);
         let latest = now.saturating_add(early);
         match due
@@ -45,6 +57,11 @@ impl Pace {
             Err(due) => Err(Duration::from_nanos(next(due).saturating_sub(latest))),
         }
     }
+}
+
+/// Between two calls of a caller that keeps to its rate, in nanoseconds.
+fn interval(limits: Limits) -> u64 {
+    SECOND / u64::from(limits.rps.get())
 }
 
 #[cfg(test)]
@@ -112,6 +129,28 @@ mod tests {
                 passed += step;
                 admitted += u64::from(pace.admit(&caller, limits(rps, burst), 1).is_ok());
                 prop_assert!(admitted * 1_000 <= u64::from(burst) * 1_000 + passed * u64::from(rps) + 1_000);
+            }
+        }
+
+        #[test]
+        fn whoever_comes_with_several_as_one_and_waits_as_told_passes(
+            rps in 1_u32..1_000_000,
+            burst in 1_u32..50,
+            calls in 1_u32..101,
+        ) {
+            let ((pace, clock), caller) = (pace(), CallerId::Unidentified);
+            let come = || {
+                pace.admit(&caller, limits(rps, burst), 1)?;
+                pace.admit_rest(&caller, limits(rps, burst), calls)
+            };
+            prop_assert_eq!(come(), Ok(()), "nothing was asked for before");
+            for _ in 0..100 {
+                let mut waits = 0;
+                while let Err(wait) = come() {
+                    clock.advance(wait);
+                    waits += 1;
+                    prop_assert!(waits <= 2, "for the first of them, and for the others");
+                }
             }
         }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::CommandFactory;
+use futures_util::stream::Empty;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -17,8 +18,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::*;
 use crate::grpc::proto::ticket_service_server::{TicketService, TicketServiceServer};
 use crate::grpc::proto::{
-    GetSystemTicketRequest, GetSystemTicketResponse, InvalidateSystemTicketRequest, InvalidateSystemTicketResponse,
-    RefreshAccessTokenRequest, RefreshAccessTokenResponse, SystemTicket, TenantState,
+    BatchGetSystemTicketsRequest, BatchGetSystemTicketsResponse, GetSystemTicketRequest, GetSystemTicketResponse,
+    InvalidateSystemTicketRequest, InvalidateSystemTicketResponse, RefreshAccessTokenRequest,
+    RefreshAccessTokenResponse, SystemTicket, TenantState, WatchSystemTicketsRequest, WatchSystemTicketsResponse,
 };
 
 const STRONG_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/selfmade2048.pkcs8.pem");
@@ -356,6 +358,22 @@ impl TicketService for Answers {
             ..SystemTicket::default()
         };
         Ok(Response::new(GetSystemTicketResponse { system_ticket: Some(ticket) }))
+    }
+
+    async fn batch_get_system_tickets(
+        &self,
+        _request: Request<BatchGetSystemTicketsRequest>,
+    ) -> Result<Response<BatchGetSystemTicketsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    type WatchSystemTicketsStream = Empty<Result<WatchSystemTicketsResponse, Status>>;
+
+    async fn watch_system_tickets(
+        &self,
+        _request: Request<WatchSystemTicketsRequest>,
+    ) -> Result<Response<Self::WatchSystemTicketsStream>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn invalidate_system_ticket(

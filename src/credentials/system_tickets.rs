@@ -4,6 +4,7 @@ mod lookup;
 mod measured;
 mod overview;
 mod warming;
+mod watching;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ use tracing::info;
 
 pub use self::at_hand::TicketAtHand;
 use self::warming::Warming;
+pub use self::watching::TicketWatch;
 use super::exchange::Exchange;
 use super::failures::Failures;
 use super::fleet::Fleet;
@@ -23,6 +25,7 @@ use super::refusals::{Memorable, Refusals};
 use super::renewal::Schedule;
 use super::standings::Standings;
 use super::ticket_cache::{Entry, TicketCache};
+use super::watches::Watches;
 use super::{InvalidateOutcome, Settings, TicketAnswer, TicketError};
 use crate::clock::Clock;
 use crate::crypto::Fingerprint;
@@ -79,6 +82,7 @@ struct Inner {
     failures: Failures,
     schedule: Schedule,
     warming: Warming,
+    watches: Watches,
     counters: Counters,
     /// Calls and renewals that wait for a load.
     waiters: AtomicUsize,
@@ -112,6 +116,7 @@ impl SystemTickets {
             failures: Failures::new(),
             schedule: Schedule::default(),
             warming: Warming::default(),
+            watches: Watches::default(),
             counters: Counters::default(),
             settings,
             keep_alive: exchange.keep_alive(),
@@ -133,11 +138,7 @@ impl SystemTickets {
     /// Dropping the future neither stops nor restarts what it waits for.
     pub async fn get(&self, tenant: ContextIdentifier, min_validity: Duration) -> Result<TicketAnswer, TicketError> {
         let inner = &self.0;
-        let longest = inner.settings.longest_min_validity();
-        if min_validity > longest {
-            measured::NEGATIVE.note();
-            return Err(TicketError::MinValidityTooLarge { longest });
-        }
+        self.check_min_validity(min_validity).inspect_err(|_| measured::NEGATIVE.note())?;
         let comfortable = min_validity.max(inner.settings.wait_before_expiry);
         if let Some(entry) = inner.cached(tenant, comfortable) {
             return inner.hit(&entry).await;
@@ -182,6 +183,12 @@ impl SystemTickets {
         outcome
     }
 
+    /// Fails if no ticket can be promised to live that long.
+    pub fn check_min_validity(&self, min_validity: Duration) -> Result<(), TicketError> {
+        let longest = self.0.settings.longest_min_validity();
+        if min_validity > longest { Err(TicketError::MinValidityTooLarge { longest }) } else { Ok(()) }
+    }
+
     /// Drops the ticket that a tenant's API refused, in every process, if it is current and not brand-new.
     pub async fn invalidate(&self, tenant: ContextIdentifier, fingerprint: Fingerprint) -> InvalidateOutcome {
         let inner = &self.0;
@@ -208,6 +215,7 @@ impl SystemTickets {
         }
         // The tenant may have moved: the next ticket comes with the address it has then.
         inner.forget_standing(tenant);
+        inner.watches.drop_ticket(tenant);
         info!(%tenant, %fingerprint, "a caller reported the ticket as refused; it is dropped");
         InvalidateOutcome::Invalidated
     }
@@ -240,6 +248,7 @@ impl SystemTickets {
         self.0.standings.note(tenant, state);
         self.0.lookups.supersede(tenant);
         self.0.refusals.forget(tenant);
+        self.0.watches.touch(tenant);
     }
 
     /// Drops all that is kept in memory about the tenant, as it was changed or removed. An exchange under way answers
@@ -252,6 +261,7 @@ impl SystemTickets {
         inner.failures.forget(tenant);
         inner.schedule.cancel(tenant);
         inner.forget_standing(tenant);
+        inner.watches.drop_ticket(tenant);
         inner.warm_soon(tenant);
     }
 
@@ -259,6 +269,7 @@ impl SystemTickets {
     pub fn pardon(&self, tenant: ContextIdentifier) {
         self.0.refusals.forget(tenant);
         self.0.forget_standing(tenant);
+        self.0.watches.touch(tenant);
     }
 
     /// Drops all that is kept in memory about every tenant: some changed, and it is not known which.
@@ -269,6 +280,7 @@ impl SystemTickets {
         inner.refusals.clear();
         inner.failures.clear();
         inner.schedule.clear();
+        inner.watches.drop_tickets();
         inner.warm_all_soon();
     }
 
@@ -281,7 +293,11 @@ impl SystemTickets {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let now = self.0.clock.moment();
             let current = self.0.cache.get(tenant).filter(|entry| entry.lives(now, Duration::ZERO));
-            let Some(entry) = current.filter(|entry| entry.was_asked_for()) else { continue };
+            let Some(entry) = current.filter(|entry| entry.was_asked_for()) else {
+                // It lapsed unseen where wall time was set or the machine slept.
+                self.0.watches.touch(tenant);
+                continue;
+            };
             let inner = Arc::clone(&self.0);
             let renewal = async move {
                 inner.renew(&entry.ticket).await;

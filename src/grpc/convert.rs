@@ -1,5 +1,6 @@
 //! Between the wire's messages and the domain's types. Nothing a caller sends panics here.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use base64::Engine;
@@ -8,10 +9,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
 use thiserror::Error;
+use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::proto;
 use super::status;
+use crate::authorization::Permit;
 use crate::credentials::{
     AccessTokenAnswer, BegunSignIn, InvalidateOutcome, RefreshWarning, SignInAnswer, SignInOwner, SignInRequest,
     SignedIn, TenantChange, TicketAnswer,
@@ -21,7 +24,7 @@ use crate::identifiers::{
     AuthorizationCode, CallerId, ContextIdentifier, ContextIdentifierError, RefreshToken, SignInState, SystemUserToken,
 };
 use crate::store::{Grant, Tenant, TenantSource, TokenProblem, check_system_user_token, user_key};
-use crate::superoffice::TenantState;
+use crate::superoffice::{SuperOffice, TenantState};
 
 /// The longest refresh token taken, in bytes. Real ones have 64 characters.
 const MAX_REFRESH_TOKEN: usize = 1_024;
@@ -33,6 +36,10 @@ const MAX_USER: usize = 254;
 pub(super) enum InvalidRequest {
     #[error(transparent)]
     ContextIdentifier(#[from] ContextIdentifierError),
+    #[error("the tenant at place {0}, counted from 0, cannot be: {1}")]
+    ContextIdentifierAt(usize, ContextIdentifierError),
+    #[error("name 1 to {MOST_TENANTS} tenants")]
+    ContextIdentifiers,
     #[error("min_validity is a duration from 0 to 10,000 years")]
     MinValidity,
     #[error("the fingerprint is not one that GetSystemTicket returns")]
@@ -49,6 +56,8 @@ pub(super) enum InvalidRequest {
     PageSize,
 }
 
+/// How many tenants a call may name.
+const MOST_TENANTS: usize = 100;
 const DEFAULT_PAGE_SIZE: u32 = 100;
 const LARGEST_PAGE_SIZE: u32 = 1_000;
 
@@ -60,6 +69,22 @@ const LONGEST_DURATION: u64 = 315_576_000_000;
 
 pub(super) fn context_identifier(text: &str) -> Result<ContextIdentifier, InvalidRequest> {
     Ok(text.parse()?)
+}
+
+/// Each of them once, in the order in which they come first.
+pub(super) fn context_identifiers(texts: &[String]) -> Result<Vec<ContextIdentifier>, InvalidRequest> {
+    if !(1..=MOST_TENANTS).contains(&texts.len()) {
+        return Err(InvalidRequest::ContextIdentifiers);
+    }
+    let mut seen = HashSet::with_capacity(texts.len());
+    let mut tenants = Vec::with_capacity(texts.len());
+    for (place, text) in texts.iter().enumerate() {
+        let tenant = text.parse().map_err(|error| InvalidRequest::ContextIdentifierAt(place, error))?;
+        if seen.insert(tenant) {
+            tenants.push(tenant);
+        }
+    }
+    Ok(tenants)
 }
 
 pub(super) fn min_validity(duration: Option<prost_types::Duration>) -> Result<Duration, InvalidRequest> {
@@ -265,6 +290,37 @@ pub(super) fn framed_system_ticket<'a>(
     Bytes::from_owner(framed)
 }
 
+/// What became of one of several tenants.
+pub(super) fn system_ticket_outcome(
+    tenant: ContextIdentifier,
+    permit: Option<&Permit>,
+    outcome: Result<&TicketAnswer, &Status>,
+    superoffice: &SuperOffice,
+) -> proto::SystemTicketOutcome {
+    use proto::system_ticket_outcome::Outcome;
+    let outcome = match outcome {
+        Ok(answer) => {
+            let has_headers = permit.is_some_and(|permit| permit.app_token);
+            let headers = has_headers.then(|| superoffice.ticket_headers(&answer.ticket.ticket));
+            Outcome::SystemTicket(system_ticket(answer, headers.into_iter().flatten()))
+        }
+        Err(refusal) => Outcome::Status(rpc_status(refusal)),
+    };
+    proto::SystemTicketOutcome { context_identifier: tenant.to_string(), outcome: Some(outcome) }
+}
+
+/// Details of a status are a `google.rpc.Status` already.
+fn rpc_status(status: &Status) -> tonic_types::Status {
+    tonic_types::Status::decode(status.details())
+        .ok()
+        .filter(|whole| whole.code == status.code() as i32)
+        .unwrap_or_else(|| tonic_types::Status {
+            code: status.code().into(),
+            message: status.message().to_owned(),
+            details: Vec::new(),
+        })
+}
+
 pub(super) fn invalidate_outcome(outcome: InvalidateOutcome) -> proto::invalidate_system_ticket_response::Outcome {
     use proto::invalidate_system_ticket_response::Outcome;
     match outcome {
@@ -351,6 +407,28 @@ mod tests {
         ] {
             assert_eq!(of(seconds, nanos), Err(InvalidRequest::MinValidity), "{seconds} {nanos}");
         }
+    }
+
+    #[test]
+    fn several_tenants_are_each_named_once_and_a_hundred_at_most() {
+        let of = |texts: &[&str]| context_identifiers(&texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let spelled = |tenants: Vec<ContextIdentifier>| tenants.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(spelled(of(&["Cust2", "Cust1", "cUST2", "Cust1"]).unwrap()), ["Cust2", "Cust1"]);
+        assert_eq!(of(&[]), Err(InvalidRequest::ContextIdentifiers));
+        assert_eq!(of(&["Cust1"; 100]).unwrap().len(), 1);
+        assert_eq!(of(&["Cust1"; 101]), Err(InvalidRequest::ContextIdentifiers));
+        let malformed = InvalidRequest::ContextIdentifierAt(1, ContextIdentifierError::Malformed);
+        assert_eq!(of(&["Cust1", "1Cust"]), Err(malformed));
+    }
+
+    #[test]
+    fn a_refusal_among_others_is_the_whole_of_a_refusal_alone() {
+        let refusal = Status::from(crate::credentials::TicketError::NotRegistered);
+        let told = rpc_status(&refusal);
+        assert_eq!((told.code, told.message.as_str()), (5, refusal.message()));
+        assert_eq!(told.encode_to_vec(), refusal.details());
+        let bare = rpc_status(&Status::unavailable("soon"));
+        assert_eq!((bare.code, bare.message.as_str(), bare.details.len()), (14, "soon", 0));
     }
 
     #[test]

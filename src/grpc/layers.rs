@@ -31,7 +31,7 @@ use self::caller::Identify;
 pub use self::caller::{CallerError, Callers};
 use self::deadline::Deadline;
 pub use self::deadline::{Arrival, time_for};
-pub use self::held::{held_by_body, is_stream};
+pub use self::held::{Closing, held_by_body, is_stream};
 pub use self::hit::{AnswerBody, Hit, Hits, ReadyBody, Shared};
 use self::load_shed::LoadShed;
 pub use self::load_shed::{Place, Places};

@@ -1,15 +1,19 @@
 use thiserror::Error;
+use tokio::sync::watch;
 use tonic::{Request, Status};
 
 use super::layers::CallRecord;
-use crate::authorization::{Decision, Method, Permit, PolicyInForce};
+use super::status;
+use crate::authorization::{Decision, Method, Pace, Permit, PolicyInForce};
 use crate::identifiers::{Caller, CallerId, ContextIdentifier};
+use crate::metrics;
 
 /// Asks the policy. Every RPC does, once it knows what is asked for and before it looks anything up: whoever may not know
 /// whether a tenant exists gets the same answer, as fast, either way.
 #[derive(Clone, Debug)]
 pub struct Permits {
     policy: PolicyInForce,
+    pace: Pace,
 }
 
 /// Why a call may not go on.
@@ -24,9 +28,9 @@ pub(super) enum PermitError {
 }
 
 impl Permits {
-    /// By this policy.
-    pub fn new(policy: PolicyInForce) -> Self {
-        Self { policy }
+    /// By this policy, and by the `pace` that callers are held to.
+    pub fn new(policy: PolicyInForce, pace: Pace) -> Self {
+        Self { policy, pace }
     }
 
     /// Whether the request's caller may call the method for the tenant, and what comes with that.
@@ -48,6 +52,45 @@ impl Permits {
             }
             Decision::Denied => Err(PermitError::Denied { caller: caller.id.clone(), method, tenant }.into()),
         }
+    }
+
+    /// Whether a caller may call the method for one of several tenants. A refusal is the tenant's and not the call's.
+    pub(super) fn permit_one(
+        &self,
+        caller: &CallerId,
+        method: Method,
+        tenant: ContextIdentifier,
+    ) -> Result<Permit, Status> {
+        self.decide(caller, method, tenant).ok_or_else(|| {
+            // No call ends with it, and is counted by its end.
+            metrics::AUTHZ_DENIED.count(&[method.full_name(), "not_authorized"]);
+            Self::denied(caller, method, tenant)
+        })
+    }
+
+    /// What a caller is told that may not call the method for the tenant.
+    pub(super) fn denied(caller: &CallerId, method: Method, tenant: ContextIdentifier) -> Status {
+        PermitError::Denied { caller: caller.clone(), method, tenant: Some(tenant) }.into()
+    }
+
+    /// What the policy says this moment.
+    pub(super) fn decide(&self, caller: &CallerId, method: Method, tenant: ContextIdentifier) -> Option<Permit> {
+        match self.policy.current().decide(caller, method, Some(tenant)) {
+            Decision::Allowed(permit) => Some(permit),
+            Decision::Denied => None,
+        }
+    }
+
+    /// Counts a call for several tenants as so many calls of the caller, one of which was counted when it came.
+    pub(super) fn admit(&self, caller: &CallerId, tenants: usize) -> Result<(), Status> {
+        let Some(limits) = self.policy.current().limits(caller) else { return Ok(()) };
+        let calls = u32::try_from(tenants).unwrap_or(u32::MAX);
+        self.pace.admit_rest(caller, limits, calls).map_err(status::rate_limited)
+    }
+
+    /// Tells of each replacement of the policy from now on.
+    pub(super) fn replacements(&self) -> watch::Receiver<()> {
+        self.policy.replacements()
     }
 
     /// Whether the caller may call the method for a tenant that is not known yet. What comes out is noted in the call's

@@ -6,6 +6,7 @@ use std::fmt;
 #[expect(
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
+    clippy::large_enum_variant,
     clippy::pedantic,
     unused_qualifications,
     reason = "generated"
@@ -160,7 +161,11 @@ mod tests {
             ..Default::default()
         };
         let shown = format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            SystemTicketOutcome {
+                context_identifier: "Cust1".to_owned(),
+                outcome: Some(system_ticket_outcome::Outcome::SystemTicket(ticket.clone()))
+            },
             GetSystemTicketResponse { system_ticket: Some(ticket) },
             RefreshAccessTokenRequest {
                 context_identifier: "Cust1".to_owned(),
@@ -183,7 +188,7 @@ mod tests {
             PutTenantRequest { system_user_token: CANARY.to_owned(), accept_serial: true, ..Default::default() },
         );
         assert!(!shown.contains("canary") && !shown.contains("3f9a"), "{shown}");
-        assert_eq!(shown.matches("(redacted)").count(), 12, "{shown}");
+        assert_eq!(shown.matches("(redacted)").count(), 14, "{shown}");
         assert!(
             shown.contains("\"f1\"") && shown.contains("Cust1") && shown.contains("accept_serial: true"),
             "{shown}"

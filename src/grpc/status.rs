@@ -1,6 +1,7 @@
 //! The only table from errors to gRPC codes. What a caller reads is written here; the error itself rides along as the
 //! status's source, which the span layer logs and nobody sends.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,14 @@ const SOON: Duration = Duration::from_secs(1);
 /// When a place may be free among the sign-ins that wait: they go after ten minutes.
 const SIGN_IN_PAUSE: Duration = Duration::from_mins(1);
 
+/// When a place may be free among the watches: streams end with their connections, after minutes.
+const WATCH_PAUSE: Duration = Duration::from_secs(30);
+/// Nothing has to pass before another watch begins, on another connection.
+const WATCH_AGAIN: Duration = Duration::from_millis(100);
+
+/// The reason of a stream's end that is as it should be.
+pub(super) const WATCH_ENDED: &str = "WATCH_ENDED";
+
 /// What a caller gets for one cause.
 struct Refusal {
     code: Code,
@@ -38,7 +47,7 @@ enum Detail {
     Nothing,
     Retry(Duration),
     /// The request's field that is wrong.
-    Field(&'static str),
+    Field(Cow<'static, str>),
     /// What must be done, and by whom, before the call can succeed.
     Precondition(&'static str),
 }
@@ -57,6 +66,18 @@ pub(super) fn broken() -> Status {
 pub(super) fn rate_limited(retry_after: Duration) -> Status {
     let message = "this caller calls more often than it may";
     refuse(Code::ResourceExhausted, "CALLER_RATE_LIMITED", message, Detail::Retry(retry_after)).into()
+}
+
+/// Streams that watch are as many as they may be.
+pub(super) fn too_many_watches() -> Status {
+    let message = "this caller, or all callers together, watch as much as they may";
+    refuse(Code::ResourceExhausted, "TOO_MANY_WATCHES", message, Detail::Retry(WATCH_PAUSE)).into()
+}
+
+/// The stream ends with its connection.
+pub(super) fn watch_ended() -> Status {
+    let message = "the connection closes: watch again";
+    refuse(Code::Unavailable, WATCH_ENDED, message, Detail::Retry(WATCH_AGAIN)).into()
 }
 
 /// The call's deadline, or the server's, passed first.
@@ -106,7 +127,7 @@ fn ticket(error: &TicketError) -> Refusal {
     match error {
         TicketError::NotRegistered => refuse(NotFound, "TENANT_NOT_REGISTERED", error, Detail::Nothing),
         TicketError::MinValidityTooLarge { longest: _ } => {
-            refuse(InvalidArgument, "MIN_VALIDITY_TOO_LARGE", error, Detail::Field("min_validity"))
+            refuse(InvalidArgument, "MIN_VALIDITY_TOO_LARGE", error, Detail::Field("min_validity".into()))
         }
         TicketError::Authorization(code) => authorization(*code),
         TicketError::Refused { message: _ } => refuse(
@@ -216,7 +237,7 @@ fn access_token(error: &AccessTokenError) -> Refusal {
 
 fn sign_in(error: &SignInError) -> Refusal {
     let failed = |reason, advice| refuse(Code::FailedPrecondition, reason, error, Detail::Precondition(advice));
-    let invalid = |reason, field| refuse(Code::InvalidArgument, reason, error, Detail::Field(field));
+    let invalid = |reason, field| refuse(Code::InvalidArgument, reason, error, Detail::Field(Cow::Borrowed(field)));
     let begin_again = "begin another sign-in";
     match error {
         SignInError::Unknown => failed("SIGN_IN_UNKNOWN", begin_again),
@@ -290,6 +311,11 @@ fn store(error: &StoreError) -> Refusal {
 
 fn invalid_request(error: InvalidRequest) -> Refusal {
     let (reason, field) = match error {
+        InvalidRequest::ContextIdentifierAt(place, _) => {
+            let field = Detail::Field(format!("context_identifiers[{place}]").into());
+            return refuse(Code::InvalidArgument, "CONTEXT_IDENTIFIER_INVALID", error, field);
+        }
+        InvalidRequest::ContextIdentifiers => ("CONTEXT_IDENTIFIERS_INVALID", "context_identifiers"),
         InvalidRequest::ContextIdentifier(_) => ("CONTEXT_IDENTIFIER_INVALID", "context_identifier"),
         InvalidRequest::MinValidity => ("MIN_VALIDITY_INVALID", "min_validity"),
         InvalidRequest::Fingerprint => ("FINGERPRINT_INVALID", "fingerprint"),
@@ -299,7 +325,7 @@ fn invalid_request(error: InvalidRequest) -> Refusal {
         InvalidRequest::PageToken => ("PAGE_TOKEN_INVALID", "page_token"),
         InvalidRequest::PageSize => ("PAGE_SIZE_INVALID", "page_size"),
     };
-    refuse(Code::InvalidArgument, reason, error, Detail::Field(field))
+    refuse(Code::InvalidArgument, reason, error, Detail::Field(field.into()))
 }
 
 /// The same for every tenant, whether it is registered or not.

@@ -1,15 +1,20 @@
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::convert::{self, GrantOf};
-use super::layers::CallRecord;
-use super::permits::Permits;
+use super::layers::{CallRecord, Closing};
+use super::permits::{Permits, caller_of};
 use super::proto::invalidate_system_ticket_request::Cause;
 use super::proto::{
-    GetSystemTicketRequest, GetSystemTicketResponse, InvalidateSystemTicketRequest, InvalidateSystemTicketResponse,
-    RefreshAccessTokenRequest, RefreshAccessTokenResponse, ticket_service_server,
+    BatchGetSystemTicketsRequest, BatchGetSystemTicketsResponse, GetSystemTicketRequest, GetSystemTicketResponse,
+    InvalidateSystemTicketRequest, InvalidateSystemTicketResponse, RefreshAccessTokenRequest,
+    RefreshAccessTokenResponse, WatchSystemTicketsRequest, ticket_service_server,
 };
+use super::status;
+use super::ticket_stream::{TicketStream, Watching};
+use super::watch_places::WatchPlaces;
 use crate::authorization::Method;
 use crate::credentials::{AccessTokens, SystemTickets};
 use crate::identifiers::AccessToken;
@@ -22,6 +27,7 @@ pub struct TicketService {
     access_tokens: AccessTokens,
     superoffice: Arc<SuperOffice>,
     permits: Permits,
+    watch_places: WatchPlaces,
 }
 
 impl TicketService {
@@ -32,7 +38,7 @@ impl TicketService {
         superoffice: Arc<SuperOffice>,
         permits: Permits,
     ) -> Self {
-        Self { system_tickets, access_tokens, superoffice, permits }
+        Self { system_tickets, access_tokens, superoffice, permits, watch_places: WatchPlaces::new() }
     }
 }
 
@@ -51,6 +57,59 @@ impl ticket_service_server::TicketService for TicketService {
         let headers = permit.app_token.then(|| self.superoffice.ticket_headers(&answer.ticket.ticket));
         let system_ticket = convert::system_ticket(&answer, headers.into_iter().flatten());
         Ok(Response::new(GetSystemTicketResponse { system_ticket: Some(system_ticket) }))
+    }
+
+    async fn batch_get_system_tickets(
+        &self,
+        request: Request<BatchGetSystemTicketsRequest>,
+    ) -> Result<Response<BatchGetSystemTicketsResponse>, Status> {
+        let (record, caller) = (CallRecord::of(&request), &caller_of(&request)?.id);
+        let tenants = convert::context_identifiers(&request.get_ref().context_identifiers)?;
+        self.permits.admit(caller, tenants.len())?;
+        let permits = tenants.into_iter().map(|tenant| {
+            let permit = self.permits.permit_one(caller, Method::BatchGetSystemTickets, tenant);
+            (tenant, permit)
+        });
+        let permits: Vec<_> = permits.collect();
+        let min_validity = convert::min_validity(request.get_ref().min_validity)?;
+        self.system_tickets.check_min_validity(min_validity)?;
+        let answers = join_all(permits.into_iter().map(async |(tenant, permit)| {
+            let answer = match &permit {
+                Ok(_) => self.system_tickets.get(tenant, min_validity).await.map_err(Status::from),
+                Err(denied) => Err(denied.clone()),
+            };
+            (tenant, permit.ok(), answer)
+        }));
+        let outcomes = answers.await.into_iter().map(|(tenant, permit, answer)| {
+            record.part(tenant, permit.as_ref().map(|permit| &permit.rule), answer.as_ref());
+            convert::system_ticket_outcome(tenant, permit.as_ref(), answer.as_ref(), &self.superoffice)
+        });
+        Ok(Response::new(BatchGetSystemTicketsResponse { outcomes: outcomes.collect() }))
+    }
+
+    type WatchSystemTicketsStream = TicketStream;
+
+    async fn watch_system_tickets(
+        &self,
+        request: Request<WatchSystemTicketsRequest>,
+    ) -> Result<Response<TicketStream>, Status> {
+        let (record, caller) = (CallRecord::of(&request), &caller_of(&request)?.id);
+        let tenants = convert::context_identifiers(&request.get_ref().context_identifiers)?;
+        self.permits.admit(caller, tenants.len())?;
+        let (permits, superoffice) = (self.permits.clone(), Arc::clone(&self.superoffice));
+        let replaced = permits.replacements();
+        let is_permitted = |tenant: &_| permits.decide(caller, Method::WatchSystemTickets, *tenant).is_some();
+        if let Some(first) = tenants.first().filter(|_| !tenants.iter().any(is_permitted)) {
+            // Who may have none of them has nothing to wait for, and holds no place.
+            return Err(Permits::denied(caller, Method::WatchSystemTickets, *first));
+        }
+        let place = self.watch_places.take(caller, tenants.len()).ok_or_else(status::too_many_watches)?;
+        let closing = request.extensions().get::<Closing>().cloned().unwrap_or_default();
+        record.stream();
+        let watch = self.system_tickets.watch(tenants.iter().copied());
+        let caller = caller.clone();
+        let watching = Watching { watch, tenants, caller, permits, replaced, record, superoffice, closing };
+        Ok(Response::new(watching.stream(place)))
     }
 
     async fn invalidate_system_ticket(

@@ -9,6 +9,8 @@ pub const METHODS: &[&str] = &[
     "superoffice.ticket.v1.TicketService/GetSystemTicket",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
+    "superoffice.ticket.v1.TicketService/BatchGetSystemTickets",
+    "superoffice.ticket.v1.TicketService/WatchSystemTickets",
     "superoffice.ticket.v1.TicketService/InvalidateSystemTicket",
     "superoffice.ticket.v1.TicketService/RefreshAccessToken",
     "superoffice.ticket.v1.AuthorizationService/CreateAuthorizationUrl",
@@ -313,6 +315,8 @@ pub static FLIGHTS_IN_PROGRESS: Gauge =
 /// Calls that wait for a load.
 pub static FLIGHT_WAITERS: Gauge =
     Gauge::new("ticketd.flight_waiters", "Calls and renewals that wait for a load", None, &[]);
+/// Streams that watch.
+pub static WATCHES: Gauge = Gauge::new("ticketd.watches", "Streams that watch tickets", None, &[]);
 /// Remembered refusals.
 pub static NEGATIVE_CACHE_ENTRIES: Gauge =
     Gauge::new("ticketd.negative_cache_entries", "Tenants whose refusal is remembered", None, &[]);
@@ -401,6 +405,7 @@ pub static ALL: &[&dyn Metric] = &[
     &TICKET_REMAINING_MIN,
     &FLIGHTS_IN_PROGRESS,
     &FLIGHT_WAITERS,
+    &WATCHES,
     &NEGATIVE_CACHE_ENTRIES,
     &TENANTS,
     &JWKS_AGE,

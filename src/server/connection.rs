@@ -187,18 +187,13 @@ impl Answers {
             return is_whole;
         }
         // The message comes in a frame of its own, often a moment after its headers.
-        let arrival = self.clock.elapsed();
-        begun.waits_since = Some(arrival);
+        begun.waits_since = Some(self.clock.elapsed());
         let late = self.clock.sleep(hits.time_for(request.headers()));
-        let is_whole = tokio::select! {
+        tokio::select! {
             biased;
             is_whole = read(request.body_mut(), &mut begun.read) => is_whole,
             () = late => false,
-        };
-        if !is_whole {
-            request.extensions_mut().insert(Arrival(arrival));
         }
-        is_whole
     }
 
     async fn answer_in_layers(
@@ -209,6 +204,12 @@ impl Answers {
     ) -> Result<http::Response<Held<AnswerBody>>, Infallible> {
         let is_stream = layers::is_stream(request.uri().path());
         request.extensions_mut().insert(self.identity.clone());
+        if is_stream {
+            request.extensions_mut().insert(layers::Closing(self.activity.closing.clone()));
+        }
+        if let Some(arrival) = begun.waits_since {
+            request.extensions_mut().insert(Arrival(arrival));
+        }
         let held_back = if is_stream { CancellationToken::new() } else { self.activity.held_back.clone() };
         let request = request.map(|body| Body::new(RequestBody::new(body, begun, Arc::clone(&self.clock), held_back)));
         let response = self.calls.clone().oneshot(request).await?;

@@ -34,6 +34,8 @@ pub(super) struct Activity {
     pub(super) unread: CancellationToken,
     /// A request was not sent in time.
     pub(super) held_back: CancellationToken,
+    /// The connection is asked to close: what would go on for as long as it does has to end.
+    pub(super) closing: CancellationToken,
 }
 
 impl Lifetime {
@@ -62,6 +64,7 @@ impl Lifetime {
             () = self.clock.sleep(age) => {}
         }
         close(connection.as_mut());
+        activity.closing.cancel();
         tokio::select! {
             // First what has arrived, then whether nothing has: both may be ready after a stall of the machine.
             biased;

@@ -31,7 +31,7 @@ impl Audited {
     }
 
     /// With something done to the path first.
-    async fn start_with(builder: WorldBuilder, prepare: impl FnOnce(&PathBuf)) -> Self {
+    pub(crate) async fn start_with(builder: WorldBuilder, prepare: impl FnOnce(&PathBuf)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.jsonl");
         prepare(&path);

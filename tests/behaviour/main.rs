@@ -19,12 +19,14 @@ mod otlp_collector;
 #[path = "../support/pki.rs"]
 mod pki;
 mod proxy;
+mod several;
 #[path = "../support/standby.rs"]
 mod standby;
 mod visitor;
 mod world;
 
 mod audit;
+mod batch;
 mod breaker;
 mod call;
 mod clock_skew;
@@ -62,5 +64,6 @@ mod throttling;
 mod unheard;
 mod unread_answers;
 mod warming;
+mod watch;
 mod webhook;
 mod wrong_tenant;

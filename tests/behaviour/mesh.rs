@@ -27,6 +27,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use crate::pki::{self, Authority, Identity};
+use crate::several::{Watch, batch};
 use crate::world::{CALLBACK, World, within};
 
 /// The trust domain of all callers.
@@ -147,6 +148,13 @@ impl Member {
                     let request = GetSystemTicketRequest { context_identifier, min_validity: None };
                     tickets.get_system_ticket(request).await.map(drop)
                 }
+                Method::BatchGetSystemTickets => {
+                    batch(tickets, &[tenant], None).await.and_then(|mut outcomes| outcomes.remove(0).1.map(drop))
+                }
+                Method::WatchSystemTickets => match Watch::begin(tickets, &[tenant]).await {
+                    Ok(mut watch) => watch.next().await.and_then(|(_, outcome)| outcome.map(drop)),
+                    Err(refused) => Err(refused),
+                },
                 Method::InvalidateSystemTicket => {
                     let fingerprint = "0".repeat(32);
                     let request =

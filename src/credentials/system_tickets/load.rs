@@ -66,7 +66,13 @@ impl Inner {
 
     async fn load(self: Arc<Self>, tenant: ContextIdentifier, id: FlightId) -> Result<TicketAnswer, TicketError> {
         let outcome = self.load_in_time(tenant, id).await;
-        outcome.map_err(|error| self.flights.commit(tenant, id, || self.note_failure(tenant, &error)).unwrap_or(error))
+        let outcome = outcome
+            .map_err(|error| self.flights.commit(tenant, id, || self.note_failure(tenant, &error)).unwrap_or(error));
+        // Without a ticket there is nothing to tell but what whoever asked is told, and asking again begins another load.
+        if self.cache.get(tenant).is_some_and(|entry| entry.lives(self.clock.moment(), Duration::ZERO)) {
+            self.watches.touch(tenant);
+        }
+        outcome
     }
 
     /// A load that ends, whatever hangs or panics: its outcome is remembered as any other's. But for faults of ours it ends

@@ -39,10 +39,15 @@ impl Inner {
     /// Joins the lookup of the tenant's state, which goes on whether or not anybody waits for it.
     pub(super) fn look_up(self: &Arc<Self>, tenant: ContextIdentifier) -> impl Future<Output = ()> {
         let landed = move || (self.standings.at_hand(tenant).freshness == Freshness::Fresh).then_some(());
-        let standings = self.standings.clone();
+        let inner = Arc::clone(self);
         let lookup = async move {
-            if let Err(error) = standings.ask(tenant).await {
-                warn!(%error, "the tenant's state is unknown");
+            let before = inner.standings.at_hand(tenant).status;
+            match inner.standings.ask(tenant).await {
+                Ok(now) if before.state != now.state || before.webapi_url != now.webapi_url => {
+                    inner.watches.touch(tenant);
+                }
+                Ok(_) => {}
+                Err(error) => warn!(%error, "the tenant's state is unknown"),
             }
         };
         let flight = self.lookups.join(tenant, landed, move |_| lookup.instrument(error_span!("lookup", %tenant)));

@@ -1,3 +1,5 @@
+mod streamed;
+
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,8 +47,10 @@ pub(super) struct Noted {
     caller: Option<Caller>,
     rule_id: Option<Arc<str>>,
     has_reached_a_service: bool,
-    /// What the call was named, once it has ended without the answer of its service: what that notes from then on is in
-    /// no event of the call's.
+    /// Each message of the answer has an event of its own.
+    is_stream: bool,
+    /// What the call was named, once it has ended without the answer of its service, or has begun to answer with a stream:
+    /// what that notes from then on is in no event of the call's.
     request_id: Option<HeaderValue>,
     whole: Part,
     parts: Vec<Part>,
@@ -56,6 +60,8 @@ pub(super) struct Noted {
 #[derive(Debug, Default)]
 struct Part {
     tenant: Option<ContextIdentifier>,
+    /// Where it differs from the call's.
+    rule_id: Option<Arc<str>>,
     user: Option<String>,
     issued: Option<Issued>,
     change: Option<&'static str>,
@@ -147,13 +153,9 @@ impl CallRecord {
     }
 
     /// Notes one of several tenants that the call is about: the ticket that the answer hands out of it, or why there is
-    /// none.
-    pub fn part(&self, tenant: ContextIdentifier, outcome: Result<&TicketAnswer, &Status>) {
-        let (issued, refusal) = match outcome {
-            Ok(answer) => (self.issued_ticket(answer), None),
-            Err(status) => (None, Some(status.clone())),
-        };
-        let part = Part { tenant: Some(tenant), issued, refusal, ..Part::default() };
+    /// none, and which of the policy's rules allows to ask for it.
+    pub fn part(&self, tenant: ContextIdentifier, rule_id: Option<&Arc<str>>, outcome: Result<&TicketAnswer, &Status>) {
+        let part = self.part_of(tenant, rule_id, outcome);
         self.note(|noted| noted.parts.push(part));
     }
 
@@ -187,6 +189,19 @@ impl CallRecord {
                 audit.note_at_the_door(&event);
             }
         });
+    }
+
+    fn part_of(
+        &self,
+        tenant: ContextIdentifier,
+        rule_id: Option<&Arc<str>>,
+        outcome: Result<&TicketAnswer, &Status>,
+    ) -> Part {
+        let (issued, refusal) = match outcome {
+            Ok(answer) => (self.issued_ticket(answer), None),
+            Err(status) => (None, Some(status.clone())),
+        };
+        Part { tenant: Some(tenant), rule_id: rule_id.cloned(), issued, refusal, ..Part::default() }
     }
 
     fn issued_ticket(&self, TicketAnswer { ticket, origin, .. }: &TicketAnswer) -> Option<Issued> {
@@ -270,7 +285,7 @@ impl Noted {
 
     /// Notes that the call's events are made.
     fn tell(&mut self, request_id: &HeaderValue, end: End<'_>) {
-        if !matches!(end, End::Answered) {
+        if self.is_stream || !matches!(end, End::Answered) {
             self.request_id = Some(request_id.clone());
         }
     }
@@ -310,7 +325,7 @@ fn with_event<R>(
         tenant: part.tenant,
         user: part.user.as_deref(),
         decision,
-        rule_id: noted.rule_id.as_deref(),
+        rule_id: part.rule_id.as_deref().or(noted.rule_id.as_deref()),
         issued: part.issued.filter(|_| matches!(end, End::Answered)),
         change: part.change,
         outcome: code_name(code),

@@ -190,6 +190,11 @@ impl Call {
         if status.code() == Code::Ok {
             return;
         }
+        let reason = status.get_details_error_info().map(|info| info.reason);
+        if reason.as_deref() == Some(status::WATCH_ENDED) {
+            // It is as it should be, and comes with every connection that closes.
+            return;
+        }
         let (level, event) = severity(status.code());
         if event == FAILED {
             // By OpenTelemetry's rules a span counts as failed only when the server is answerable for it.
@@ -197,7 +202,6 @@ impl Call {
             self.span.record("otel.status_code", "ERROR");
         }
         let _entered = self.span.enter();
-        let reason = status.get_details_error_info().map(|info| info.reason);
         let reason = reason.as_deref().unwrap_or(code);
         if let Some(denied) = denied(reason) {
             metrics::AUTHZ_DENIED.count(&[self.method, denied]);
@@ -415,7 +419,7 @@ mod tests {
         ] {
             assert!(methods.contains(known), "{known} in {methods:?}");
         }
-        assert_eq!(methods.len(), 3 + 2 + 6 + 2 + 2, "{methods:?}");
+        assert_eq!(methods.len(), 5 + 2 + 6 + 2 + 2, "{methods:?}");
         let named: HashSet<_> =
             METHODS.iter().filter(|method| **method != OTHER).map(|method| (*method).to_owned()).collect();
         assert_eq!(methods, named, "metrics know each of them, and no other");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 /// Calls again when the connection broke under a call, at most three times. Only for calls that may be made twice:
-/// `GetSystemTicket` and `InvalidateSystemTicket`.
+/// `GetSystemTicket`, `BatchGetSystemTickets` and `InvalidateSystemTicket`.
 pub(crate) async fn with_retries<T, F>(mut call: impl FnMut() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<T, Status>>,

@@ -1,0 +1,182 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, error_span};
+
+use super::{Inner, SystemTickets};
+use crate::credentials::error::PERMANENT;
+use crate::credentials::watches::{MOST_PLACES, Outcome, Watched, Watcher};
+use crate::credentials::{TicketAnswer, TicketError};
+use crate::identifiers::ContextIdentifier;
+use crate::superoffice::TenantState;
+
+/// A change is told twice: by who made it, and by the store. A ticket under way between the two would be forgotten, and its
+/// exchange wasted.
+const SETTLING: Duration = Duration::from_millis(200);
+/// The shortest pause before a tenant that was refused is asked for again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest, but for what SuperOffice asks for. Nobody has to tell that a tenant may be used again.
+const LONGEST_PAUSE: Duration = Duration::from_mins(15);
+
+/// Tells of changes of several tenants' tickets, for as long as it is kept. They count as asked for.
+#[derive(Debug)]
+pub struct TicketWatch {
+    inner: Arc<Inner>,
+    watcher: Arc<Watcher>,
+    places: Vec<(ContextIdentifier, Option<Arc<Watched>>)>,
+}
+
+impl SystemTickets {
+    /// Watches these tenants, each at its place, from when [`TicketWatch::begin`] is called for it.
+    pub fn watch(&self, tenants: impl IntoIterator<Item = ContextIdentifier>) -> TicketWatch {
+        let places = tenants.into_iter().map(|tenant| (tenant, None)).take(MOST_PLACES).collect();
+        TicketWatch { inner: Arc::clone(&self.0), watcher: self.0.watches.watcher(), places }
+    }
+}
+
+impl TicketWatch {
+    /// Tells of the tenant at this place from now on, and of its ticket as it is.
+    pub fn begin(&mut self, place: usize) {
+        let Some((tenant, watched @ None)) = self.places.get_mut(place) else { return };
+        let keep = |watched: Arc<Watched>| {
+            let keeper = keep(SystemTickets(Arc::clone(&self.inner)), *tenant, watched);
+            let keeper = keeper.instrument(error_span!(parent: None, "watch", %tenant));
+            AbortOnDropHandle::new(tokio::spawn(keeper))
+        };
+        *watched = Some(self.inner.watches.join(*tenant, &self.watcher, place, keep));
+    }
+
+    /// Tells of it no more.
+    pub fn end(&mut self, place: usize) {
+        if let Some((tenant, watched)) = self.places.get_mut(place)
+            && watched.take().is_some()
+        {
+            self.inner.watches.leave(*tenant, &self.watcher);
+        }
+    }
+
+    /// Has [`next`](Self::next) answer this place, whether anything has changed there or not.
+    pub fn look_again(&self, place: usize) {
+        self.watcher.tell(place);
+    }
+
+    /// The next place where something is new. Dropping the future loses nothing.
+    pub async fn next(&self) -> usize {
+        self.watcher.next().await
+    }
+
+    /// The latest of the tenant at this place, if there is any: a ticket that has lapsed is none.
+    pub fn outcome(&self, place: usize) -> Option<Result<TicketAnswer, TicketError>> {
+        let outcome = self.places.get(place)?.1.as_ref()?.latest()?;
+        let lives = |answer: &TicketAnswer| answer.ticket.expire_time > self.inner.clock.now();
+        Some(outcome).filter(|outcome| outcome.as_ref().map_or(true, lives))
+    }
+}
+
+impl Drop for TicketWatch {
+    fn drop(&mut self) {
+        for place in 0..self.places.len() {
+            self.end(place);
+        }
+    }
+}
+
+/// Tells those who watch the tenant of its ticket, for as long as anybody does. It sleeps until something is touched; by
+/// itself it looks once in the life of a ticket whether its renewal was missed, and when it has lapsed.
+async fn keep(tickets: SystemTickets, tenant: ContextIdentifier, watched: Arc<Watched>) {
+    let inner = &tickets.0;
+    let mut failures = 0_u32;
+    loop {
+        if watched.take_dropped() {
+            inner.clock.sleep(SETTLING).await;
+            continue;
+        }
+        let outcome = tickets.get(tenant, Duration::ZERO).await;
+        let rest = match &outcome {
+            Ok(answer) => {
+                failures = 0;
+                inner.until_next_look(answer)
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                let pause = pause_after(error, failures);
+                inner.random.between(pause, pause.saturating_mul(2))
+            }
+        };
+        let now = inner.clock.now();
+        watched.tell(outcome, |told, new| is_news(told, new, now));
+        tokio::select! {
+            biased;
+            () = watched.changed() => {}
+            () = inner.clock.sleep(rest) => {}
+        }
+    }
+}
+
+impl Inner {
+    /// By when a ticket that was not renewed is looked after: in the middle between its renewal and its end, and at its end.
+    fn until_next_look(&self, answer: &TicketAnswer) -> Duration {
+        let (renewal, end) = (answer.ticket.refresh_time, answer.ticket.expire_time);
+        let late = Duration::try_from(end.duration_since(renewal)).unwrap_or_default() / 2;
+        let middle = end.saturating_sub(late).unwrap_or(end);
+        let now = self.clock.now();
+        let next = if now < middle { middle } else { end };
+        Duration::try_from(next.duration_since(now)).unwrap_or_default().max(PAUSE)
+    }
+}
+
+/// Whether those who were told of `told` are to be told of `new`.
+fn is_news(told: &Outcome, new: &Outcome, now: Timestamp) -> bool {
+    match (told, new) {
+        (Ok(told), Ok(new)) => {
+            // That SuperOffice does not answer for a moment is nothing to act on.
+            let has_state = new.tenant.state != TenantState::Unknown;
+            !Arc::ptr_eq(&told.ticket, &new.ticket)
+                || has_state && told.tenant.state != new.tenant.state
+                || told.webapi_url() != new.webapi_url()
+                // How it goes on failing is not.
+                || told.refresh_warning.is_some() != new.refresh_warning.is_some()
+        }
+        (Err(TicketError::TenantNotRunning(told)), Err(TicketError::TenantNotRunning(new))) => told != new,
+        // An outage has many faces, and goes from one to another and back.
+        (Err(told), Err(new)) => told.kind() != new.kind() && !(is_failure(told) && is_failure(new)),
+        // A failure takes no valid ticket away. One that is not to be used any more was taken away before.
+        (Ok(told), Err(new)) => !is_failure(new) || told.ticket.expire_time <= now,
+        (Err(_), Ok(_)) => true,
+    }
+}
+
+/// Whether the error says something about getting a ticket, and nothing about the tenant.
+fn is_failure(error: &TicketError) -> bool {
+    matches!(
+        error,
+        TicketError::ClockSkew { .. }
+            | TicketError::Throttled { .. }
+            | TicketError::Unavailable { .. }
+            | TicketError::CircuitOpen { .. }
+            | TicketError::CacheFull { .. }
+            | TicketError::StoreUnavailable { .. }
+            | TicketError::HeldElsewhere { .. }
+            | TicketError::Overloaded
+            | TicketError::Internal(_)
+    )
+}
+
+/// When a tenant that was refused so often in a row is asked for again, at the earliest.
+fn pause_after(error: &TicketError, failures: u32) -> Duration {
+    match error {
+        TicketError::ClockSkew { retry_after }
+        | TicketError::TenantMaintenance { retry_after }
+        | TicketError::Throttled { retry_after }
+        | TicketError::Unavailable { retry_after, .. }
+        | TicketError::CircuitOpen { retry_after }
+        | TicketError::CacheFull { retry_after }
+        | TicketError::StoreUnavailable { retry_after, .. }
+        | TicketError::HeldElsewhere { retry_after } => (*retry_after).max(PAUSE),
+        TicketError::Overloaded => PAUSE,
+        // Someone has to act before the answer changes, and most who do tell us.
+        _ => PERMANENT.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_PAUSE),
+    }
+}

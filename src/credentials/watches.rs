@@ -1,0 +1,291 @@
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{TicketAnswer, TicketError};
+use crate::identifiers::ContextIdentifier;
+
+/// What a tenant's watchers are told.
+pub(super) type Outcome = Result<TicketAnswer, TicketError>;
+
+/// How many tenants one watcher may have: the bits of its memory of changes.
+pub(super) const MOST_PLACES: usize = 128;
+
+/// Who watches which tenants.
+///
+/// A tenant that is watched has one keeper, however many watch it: a task that asks for the tenant's ticket when something
+/// about it has changed, and tells its watchers. A watcher remembers one bit for each of its tenants, so one that does not
+/// look for a long time holds nothing up and nothing in memory.
+#[derive(Default)]
+pub(super) struct Watches {
+    tenants: Mutex<HashMap<ContextIdentifier, Kept>>,
+    next_watcher: AtomicU64,
+}
+
+struct Kept {
+    watched: Arc<Watched>,
+    _keeper: AbortOnDropHandle<()>,
+}
+
+/// A tenant that is watched.
+#[derive(Default)]
+pub(super) struct Watched {
+    told: Mutex<Told>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Told {
+    latest: Option<Outcome>,
+    /// The tenant's ticket was taken away since the keeper last began to ask for it.
+    is_dropped: bool,
+    watchers: HashMap<u64, (Arc<Watcher>, usize)>,
+}
+
+/// One who watches several tenants, each at a place.
+pub(super) struct Watcher {
+    id: u64,
+    places: Mutex<u128>,
+    changed: Notify,
+}
+
+impl Watches {
+    pub(super) fn watcher(&self) -> Arc<Watcher> {
+        let id = self.next_watcher.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Watcher { id, places: Mutex::default(), changed: Notify::new() })
+    }
+
+    /// Has the watcher told of the tenant, what is known already included. The first one has it kept by a task that
+    /// `keep` begins.
+    pub(super) fn join(
+        &self,
+        tenant: ContextIdentifier,
+        watcher: &Arc<Watcher>,
+        place: usize,
+        keep: impl FnOnce(Arc<Watched>) -> AbortOnDropHandle<()>,
+    ) -> Arc<Watched> {
+        let mut tenants = lock(&self.tenants);
+        let kept = tenants.entry(tenant).or_insert_with(|| {
+            let tenant = Arc::<Watched>::default();
+            Kept { watched: Arc::clone(&tenant), _keeper: keep(tenant) }
+        });
+        let mut told = lock(&kept.watched.told);
+        told.watchers.insert(watcher.id, (Arc::clone(watcher), place));
+        if told.latest.is_some() {
+            watcher.tell(place);
+        }
+        drop(told);
+        Arc::clone(&kept.watched)
+    }
+
+    /// Tells the watcher no more of the tenant. When nobody watches it any more, nothing is left of this.
+    pub(super) fn leave(&self, tenant: ContextIdentifier, watcher: &Watcher) {
+        let mut tenants = lock(&self.tenants);
+        let Entry::Occupied(kept) = tenants.entry(tenant) else { return };
+        let mut told = lock(&kept.get().watched.told);
+        told.watchers.remove(&watcher.id);
+        let is_over = told.watchers.is_empty();
+        drop(told);
+        if is_over {
+            kept.remove();
+        }
+    }
+
+    /// Something about the tenant has changed.
+    pub(super) fn touch(&self, tenant: ContextIdentifier) {
+        if let Some(kept) = lock(&self.tenants).get(&tenant) {
+            kept.watched.changed.notify_one();
+        }
+    }
+
+    /// The tenant's ticket was taken away.
+    pub(super) fn drop_ticket(&self, tenant: ContextIdentifier) {
+        if let Some(kept) = lock(&self.tenants).get(&tenant) {
+            kept.watched.drop_ticket();
+        }
+    }
+
+    /// Those of all tenants were.
+    pub(super) fn drop_tickets(&self) {
+        for kept in lock(&self.tenants).values() {
+            kept.watched.drop_ticket();
+        }
+    }
+
+    /// How many tenants are watched.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.tenants).len()
+    }
+}
+
+impl Watched {
+    /// What the watchers were told last, unless that was taken away.
+    pub(super) fn latest(&self) -> Option<Outcome> {
+        lock(&self.told).latest.clone()
+    }
+
+    /// Whether the ticket was taken away since this was last asked.
+    pub(super) fn take_dropped(&self) -> bool {
+        std::mem::take(&mut lock(&self.told).is_dropped)
+    }
+
+    /// Wakes all who watch the tenant, if `is_news` beside what they were told last. An outcome from before the ticket was
+    /// taken away is none.
+    pub(super) fn tell(&self, outcome: Outcome, is_news: impl FnOnce(&Outcome, &Outcome) -> bool) {
+        let mut told = lock(&self.told);
+        if told.is_dropped || told.latest.as_ref().is_some_and(|latest| !is_news(latest, &outcome)) {
+            return;
+        }
+        told.latest = Some(outcome);
+        for (watcher, place) in told.watchers.values() {
+            watcher.tell(*place);
+        }
+    }
+
+    /// Ends when something about the tenant has changed since it last did.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn drop_ticket(&self) {
+        let mut told = lock(&self.told);
+        told.latest = None;
+        told.is_dropped = true;
+        drop(told);
+        self.changed.notify_one();
+    }
+}
+
+impl Watcher {
+    /// Has the watcher look at a place.
+    pub(super) fn tell(&self, place: usize) {
+        let mut places = lock(&self.places);
+        let was_told = *places != 0;
+        *places |= bit(place);
+        drop(places);
+        if !was_told {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The next place to look at. Nothing is lost when this is dropped.
+    pub(super) async fn next(&self) -> usize {
+        loop {
+            if let Some(place) = self.take() {
+                return place;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<usize> {
+        let mut places = lock(&self.places);
+        let place = usize::try_from(places.trailing_zeros()).ok().filter(|place| *place < MOST_PLACES)?;
+        *places &= !bit(place);
+        Some(place)
+    }
+}
+
+fn bit(place: usize) -> u128 {
+    u32::try_from(place).ok().and_then(|place| 1_u128.checked_shl(place)).unwrap_or_default()
+}
+
+/// No code panics while it holds the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Watches {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Watches").field("tenants", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Watched").field("watchers", &lock(&self.told).watchers.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Watcher").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn tenant(text: &str) -> ContextIdentifier {
+        text.parse().unwrap()
+    }
+
+    fn idle(_: Arc<Watched>) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(tokio::spawn(std::future::pending()))
+    }
+
+    fn refusal() -> Outcome {
+        Err(TicketError::NotRegistered)
+    }
+
+    #[tokio::test]
+    async fn only_those_who_watch_a_tenant_are_woken_and_once_for_all_that_came() {
+        let registry = Watches::default();
+        let (first, second) = (registry.watcher(), registry.watcher());
+        let one = registry.join(tenant("Cust1"), &first, 0, idle);
+        let two = registry.join(tenant("Cust2"), &first, 127, idle);
+        registry.join(tenant("CUST2"), &second, 0, idle);
+        assert_eq!(registry.len(), 2);
+        for _ in 0..1_000 {
+            one.tell(refusal(), |_, _| true);
+        }
+        assert_eq!((first.next().now_or_never(), first.next().now_or_never()), (Some(0), None));
+        assert_eq!(second.next().now_or_never(), None);
+        two.tell(refusal(), |_, _| true);
+        assert_eq!((first.next().now_or_never(), second.next().now_or_never()), (Some(127), Some(0)));
+        two.tell(refusal(), |_, _| false);
+        assert_eq!(first.next().now_or_never(), None, "it is no news");
+        let late = registry.watcher();
+        registry.join(tenant("Cust2"), &late, 3, idle);
+        assert_eq!(late.next().now_or_never(), Some(3), "it is told what the others were");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_when_the_last_has_left() {
+        let registry = Watches::default();
+        let (first, second) = (registry.watcher(), registry.watcher());
+        let state = registry.join(tenant("Cust1"), &first, 0, idle);
+        registry.join(tenant("Cust1"), &second, 0, idle);
+        registry.leave(tenant("Cust1"), &first);
+        state.tell(refusal(), |_, _| true);
+        assert_eq!((first.next().now_or_never(), second.next().now_or_never()), (None, Some(0)));
+        registry.leave(tenant("Cust1"), &second);
+        registry.leave(tenant("Cust1"), &second);
+        assert_eq!((registry.len(), Arc::strong_count(&state), Arc::strong_count(&first)), (0, 1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_away_is_told_to_nobody() {
+        let registry = Watches::default();
+        let watcher = registry.watcher();
+        let state = registry.join(tenant("Cust1"), &watcher, 0, idle);
+        state.tell(refusal(), |_, _| true);
+        watcher.next().await;
+        registry.drop_ticket(tenant("Cust1"));
+        state.changed().await;
+        assert!(state.latest().is_none());
+        state.tell(refusal(), |_, _| true);
+        assert_eq!(watcher.next().now_or_never(), None, "it was asked for before");
+        assert!(state.take_dropped() && !state.take_dropped());
+        state.tell(refusal(), |_, _| true);
+        assert_eq!(watcher.next().now_or_never(), Some(0));
+    }
+}
