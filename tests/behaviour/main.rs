@@ -40,6 +40,7 @@ mod fleet;
 mod forms;
 mod full_cache;
 mod grants;
+mod hits;
 mod hostile_pages;
 mod keep_alive;
 mod log_lines;
