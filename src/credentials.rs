@@ -20,8 +20,6 @@ mod exchange;
 mod failures;
 mod fleet;
 mod flight;
-#[cfg(test)]
-mod footprint_tests;
 mod keep_alive;
 mod kept_grants;
 mod overview;

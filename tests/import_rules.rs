@@ -117,8 +117,9 @@ const CRATES: [(&str, &str); 61] = [
     // SuperOffice's side, and the API server's.
     ("httpdate", "superoffice"),
     ("reqwest", "superoffice identity"),
-    // Bounded maps that expire, and one that keeps its order.
+    // Bounded maps that expire, one that is read without a lock, and one that keeps its order.
     ("moka", "credentials superoffice identity authorization"),
+    ("papaya", "credentials superoffice"),
     ("indexmap", "credentials"),
     ("sqlx", "store"),
     // Cryptography.

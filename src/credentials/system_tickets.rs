@@ -1,3 +1,5 @@
+#[cfg(test)]
+mod footprint_tests;
 mod load;
 mod lookup;
 mod measured;
@@ -103,7 +105,7 @@ impl SystemTickets {
         random: Arc<dyn Random>,
     ) -> Self {
         let inner = Arc::new(Inner {
-            cache: TicketCache::new(settings.capacity, settings.lifetime, Arc::clone(&random)),
+            cache: TicketCache::new(settings.capacity, Arc::clone(&random)),
             flights: Flights::new(MOST_FLIGHTS),
             lookups: Flights::new(MOST_FLIGHTS),
             refusals: Refusals::new(settings.capacity, Arc::clone(&random)),
@@ -278,8 +280,13 @@ impl SystemTickets {
             // The semaphore is never closed.
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let now = self.0.clock.moment();
-            let current = self.0.cache.get(tenant).filter(|entry| entry.lives(now, Duration::ZERO));
-            let Some(entry) = current.filter(|entry| entry.was_asked_for()) else { continue };
+            self.0.cache.remove_expired(tenant, now);
+            let Some(entry) = self.0.cache.get(tenant) else { continue };
+            if !entry.was_asked_for() {
+                // It is dropped then, unless somebody asks for it.
+                self.0.schedule.plan(tenant, entry.ticket.expire_time);
+                continue;
+            }
             let inner = Arc::clone(&self.0);
             let renewal = async move {
                 inner.renew(&entry.ticket).await;
@@ -313,7 +320,7 @@ impl Inner {
         let entry = self.cache.get(tenant).filter(|entry| entry.lives(now, enough))?;
         if entry.note_use() && now.wall >= entry.ticket.refresh_time {
             // Its renewal came and went while nobody asked for it.
-            self.schedule.plan_if_absent(tenant, now.wall);
+            self.schedule.plan(tenant, now.wall);
         }
         Some(entry)
     }

@@ -4,10 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use moka::notification::RemovalCause;
-use moka::ops::compute::{CompResult, Op};
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use papaya::HashMap;
 
 use super::{RefreshWarning, SystemTicket, TicketAnswer, TicketOrigin};
 use crate::clock::Moment;
@@ -24,13 +21,12 @@ const DRAWS: usize = 8;
 
 /// The tickets in memory, one a tenant. Entries never change; a renewal, or its failure, puts another in.
 ///
-/// moka is the map and the backstop that frees what expired by the machine's monotonic clock. Whether a ticket is fresh
-/// is judged by [`Entry`] with our own clock. A full cache displaces a ticket at random: whatever order the tenants are
-/// asked for in, one tenant too many costs about one exchange a round, where displacing the least recently used costs
-/// one a call when the tenants take turns.
+/// Reading takes no lock and notes nothing but a use. Whoever writes holds the list of residents, so that the two agree.
+/// A full cache displaces a ticket at random: whatever order the tenants are asked for in, one tenant too many costs about
+/// one exchange a round, where displacing the least recently used costs one a call when the tenants take turns.
 pub(super) struct TicketCache {
-    tickets: Cache<ContextIdentifier, Arc<Entry>>,
-    residents: Arc<Mutex<Residents>>,
+    tickets: HashMap<ContextIdentifier, Arc<Entry>>,
+    residents: Mutex<Residents>,
     capacity: usize,
     random: Arc<dyn Random>,
 }
@@ -51,25 +47,14 @@ pub(super) struct Entry {
 }
 
 impl TicketCache {
-    /// `lifetime` is a ticket's life, `capacity` how many tickets are kept.
-    pub(super) fn new(capacity: u64, lifetime: Duration, random: Arc<dyn Random>) -> Self {
-        let residents = Arc::new(Mutex::new(Residents::new()));
-        let leaving = Arc::clone(&residents);
-        let tickets = Cache::builder()
-            .max_capacity(capacity)
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_live(lifetime)
-            .eviction_listener(move |tenant, _, cause| {
-                if cause != RemovalCause::Replaced {
-                    lock(&leaving).swap_remove(&*tenant);
-                }
-            })
-            .build();
-        Self { tickets, residents, capacity: usize::try_from(capacity).unwrap_or(usize::MAX), random }
+    /// `capacity` is how many tickets are kept.
+    pub(super) fn new(capacity: u64, random: Arc<dyn Random>) -> Self {
+        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+        Self { tickets: HashMap::new(), residents: Mutex::default(), capacity, random }
     }
 
     pub(super) fn get(&self, tenant: ContextIdentifier) -> Option<Arc<Entry>> {
-        self.tickets.get(&tenant)
+        self.tickets.pin().get(&tenant).cloned()
     }
 
     /// Whether a ticket of the tenant finds a place. If not, in how long it makes sense to look again.
@@ -83,72 +68,87 @@ impl TicketCache {
     /// Puts a ticket in that ends by monotonic time at `end`, too. Answers what it displaced from a full cache.
     pub(super) fn insert(&self, ticket: Arc<SystemTicket>, end: Duration, elapsed: Duration) -> Option<Arc<Entry>> {
         let tenant = ticket.context_identifier;
-        let victim = self.victim_for(tenant, &lock(&self.residents), elapsed);
-        // The resident list is unlocked here, as moka calls the eviction listener on this thread.
-        let displaced = victim.and_then(|(victim, _)| self.tickets.remove(&victim));
-        self.tickets.insert(tenant, Arc::new(Entry::new(ticket, end)));
-        // Afterwards: where an expired entry is replaced, the listener strikes the tenant off.
-        lock(&self.residents).insert(tenant, elapsed);
+        let mut residents = lock(&self.residents);
+        let victim = self.victim_for(tenant, &residents, elapsed);
+        let displaced = victim.and_then(|(victim, _)| self.take(&mut residents, victim));
+        residents.insert(tenant, elapsed);
+        self.tickets.pin().insert(tenant, Arc::new(Entry::new(ticket, end)));
         displaced
     }
 
     /// Gives `ticket` another life, which ends at `end` by monotonic time, if it still is the tenant's. One that was
     /// dropped meanwhile stays so.
     pub(super) fn prolong(&self, ticket: Arc<SystemTicket>, end: Duration) -> bool {
-        let outcome = self.tickets.entry(ticket.context_identifier).and_compute_with(|current| match current {
-            Some(entry) if entry.value().ticket.fingerprint == ticket.fingerprint => {
-                Op::Put(Arc::new(Entry::new(ticket, end)))
-            }
-            _ => Op::Nop,
-        });
-        matches!(outcome, CompResult::ReplacedWith(_))
+        let _writing = lock(&self.residents);
+        let is_current = self.current(&ticket).is_some();
+        if is_current {
+            self.tickets.pin().insert(ticket.context_identifier, Arc::new(Entry::new(ticket, end)));
+        }
+        is_current
     }
 
     /// Notes that the renewal of `ticket` failed and is tried again at `retry` by monotonic time, unless another ticket
     /// took its place meanwhile.
     pub(super) fn warn(&self, ticket: &SystemTicket, warning: RefreshWarning, retry: Duration) {
-        self.tickets.entry(ticket.context_identifier).and_compute_with(|current| match current {
-            Some(entry) if entry.value().ticket.fingerprint == ticket.fingerprint => {
-                let entry = entry.into_value();
-                Op::Put(Arc::new(Entry {
-                    ticket: Arc::clone(&entry.ticket),
-                    warning: Some(Arc::new(warning)),
-                    end: entry.end,
-                    retry,
-                    asked_for: AtomicBool::new(entry.was_asked_for()),
-                }))
-            }
-            _ => Op::Nop,
-        });
+        let _writing = lock(&self.residents);
+        if let Some(entry) = self.current(ticket) {
+            let warned = Entry {
+                ticket: Arc::clone(&entry.ticket),
+                warning: Some(Arc::new(warning)),
+                end: entry.end,
+                retry,
+                asked_for: AtomicBool::new(entry.was_asked_for()),
+            };
+            self.tickets.pin().insert(ticket.context_identifier, Arc::new(warned));
+        }
     }
 
     /// Drops the tenant's ticket if it still is the one with this fingerprint.
     pub(super) fn remove_if(&self, tenant: ContextIdentifier, fingerprint: Fingerprint) -> bool {
-        let outcome = self.tickets.entry(tenant).and_compute_with(|current| match current {
-            Some(entry) if entry.value().ticket.fingerprint == fingerprint => Op::Remove,
-            _ => Op::Nop,
-        });
-        matches!(outcome, CompResult::Removed(_))
+        self.take_if(tenant, |entry| entry.ticket.fingerprint == fingerprint)
+    }
+
+    /// Drops the tenant's ticket if its life is over.
+    pub(super) fn remove_expired(&self, tenant: ContextIdentifier, now: Moment) {
+        self.take_if(tenant, |entry| !entry.lives(now, Duration::ZERO));
     }
 
     pub(super) fn remove(&self, tenant: ContextIdentifier) {
-        self.tickets.invalidate(&tenant);
+        self.take_if(tenant, |_| true);
     }
 
     pub(super) fn clear(&self) {
-        self.tickets.invalidate_all();
-        lock(&self.residents).clear();
+        let mut residents = lock(&self.residents);
+        residents.clear();
+        self.tickets.pin().clear();
     }
 
     /// What each ticket has left of its life that somebody asked for since its last renewal. The others lapse.
     pub(super) fn remaining_in_use(&self, now: Moment) -> Vec<Duration> {
-        let in_use = self.tickets.iter().filter(|(_, entry)| entry.was_asked_for() && entry.lives(now, Duration::ZERO));
-        in_use.map(|(_, entry)| entry.remaining(now)).collect()
+        let tickets = self.tickets.pin();
+        let in_use = tickets.values().filter(|entry| entry.was_asked_for() && entry.lives(now, Duration::ZERO));
+        in_use.map(|entry| entry.remaining(now)).collect()
     }
 
     /// How many tickets are in memory.
     pub(super) fn len(&self) -> usize {
         lock(&self.residents).len()
+    }
+
+    /// The tenant's entry if it is this ticket's.
+    fn current(&self, ticket: &SystemTicket) -> Option<Arc<Entry>> {
+        self.get(ticket.context_identifier).filter(|entry| entry.ticket.fingerprint == ticket.fingerprint)
+    }
+
+    fn take_if(&self, tenant: ContextIdentifier, is_meant: impl FnOnce(&Entry) -> bool) -> bool {
+        let mut residents = lock(&self.residents);
+        let is_there = self.get(tenant).is_some_and(|entry| is_meant(&entry));
+        is_there && self.take(&mut residents, tenant).is_some()
+    }
+
+    fn take(&self, residents: &mut Residents, tenant: ContextIdentifier) -> Option<Arc<Entry>> {
+        residents.swap_remove(&tenant);
+        self.tickets.pin().remove(&tenant).cloned()
     }
 
     /// Whose ticket is displaced by one of the tenant, if any has to be, and how long that one should still stay.
@@ -253,7 +253,7 @@ mod tests {
     use crate::random::SeededRandom;
 
     fn cache(capacity: u64) -> TicketCache {
-        TicketCache::new(capacity, Duration::from_hours(6), Arc::new(SeededRandom::new(3)))
+        TicketCache::new(capacity, Arc::new(SeededRandom::new(3)))
     }
 
     fn second(second: i64) -> Timestamp {

@@ -2,12 +2,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use jiff::{SignedDuration, Timestamp};
+use papaya::{HashMap, Operation};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -29,10 +27,12 @@ const BELIEVED_BRIEFLY: Duration = Duration::from_mins(1);
 const LAST_PART: u32 = 5;
 /// So long after a failure the same tenant's state is not asked for again.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
-/// The memory of where a tenant was is freed after this long.
-const BACKSTOP: Duration = Duration::from_hours(24);
-/// How many tenants are known unless somebody asks for more room: about 500 bytes each.
+/// Where a tenant was is forgotten after this long.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+/// How many tenants are known unless somebody asks for more room: about 350 bytes each.
 const CAPACITY: u64 = 100_000;
+/// When there is no room left, one in so many is forgotten.
+const DISPLACED: usize = 16;
 
 /// What the state API says of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,17 +68,18 @@ pub enum Freshness {
     Lapsed,
 }
 
-/// The tenants asked for lately. moka bounds their number; our clock decides what is still believed.
+/// The tenants asked for lately, a bounded number. Each hit reads here, so reading takes no lock and notes nothing.
 #[derive(Debug)]
 pub(super) struct TenantStates {
     hosts: Hosts,
     http: Arc<Http>,
     clock: Arc<dyn Clock>,
     timeout: Duration,
-    known: Cache<ContextIdentifier, Arc<Known>>,
+    known: HashMap<ContextIdentifier, Known>,
+    capacity: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     status: Arc<TenantStatus>,
     /// Why the state is not known.
@@ -104,18 +105,21 @@ struct StateResponse {
 
 impl TenantStates {
     pub(super) fn new(hosts: Hosts, http: Arc<Http>, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
-        Self { hosts, http, clock, timeout, known: memory(CAPACITY) }
+        let mut states = Self { hosts, http, clock, timeout, known: HashMap::new(), capacity: 0 };
+        states.make_room_for(CAPACITY);
+        states
     }
 
     /// See [`super::SuperOffice::with_room_for`].
     pub(super) fn make_room_for(&mut self, tenants: u64) {
-        self.known = memory(tenants.max(CAPACITY));
+        self.capacity = usize::try_from(tenants.max(CAPACITY)).unwrap_or(usize::MAX);
     }
 
     /// See [`super::SuperOffice::tell_tenant_states`].
     pub(super) fn tell(&self) {
         let mut counts: BTreeMap<_, usize> = TenantState::all().map(|state| (state.kind(), 0)).collect();
-        for (_, known) in &self.known {
+        self.forget_old();
+        for known in self.known.pin().values() {
             *counts.entry(known.status.state.kind()).or_default() += 1;
         }
         for (state, count) in counts {
@@ -126,13 +130,15 @@ impl TenantStates {
     /// See [`super::SuperOffice::known_tenant`].
     pub(super) fn at_hand(&self, context_identifier: ContextIdentifier) -> KnownTenant {
         let now = self.clock.now();
-        let known = self.known.get(&context_identifier).unwrap_or_else(|| Arc::new(Known::nothing(now)));
-        KnownTenant { status: Arc::clone(&known.status), since: known.from, freshness: known.freshness(now) }
+        match self.known.pin().get(&context_identifier) {
+            Some(known) => known.told(now),
+            None => Known::nothing(now).told(now),
+        }
     }
 
     /// See [`super::SuperOffice::tenant_state`].
     pub(super) async fn get(&self, context_identifier: ContextIdentifier) -> Result<TenantStatus, UpstreamError> {
-        let before = self.known.get(&context_identifier);
+        let before = self.known.pin().get(&context_identifier).cloned();
         let now = self.clock.now();
         if let Some(known) = before.as_ref().filter(|known| known.freshness(now) == Freshness::Fresh)
             // What is left of these is told where every request looks.
@@ -145,7 +151,8 @@ impl TenantStates {
         let overridden = before.map_or(0, |known| known.overridden);
         let mut answer = outcome.clone();
         self.change(context_identifier, |known| {
-            let next = (known.overridden == overridden).then(|| known.after(outcome, now))?;
+            answer = outcome.clone();
+            let next = (known.overridden == overridden).then(|| known.after(outcome.clone(), now))?;
             answer = next.outcome();
             Some(next)
         });
@@ -174,12 +181,34 @@ impl TenantStates {
     }
 
     /// Puts what `change` makes of what is known in its place, at once for everybody.
-    fn change(&self, context_identifier: ContextIdentifier, change: impl FnOnce(&Known) -> Option<Known>) {
+    fn change(&self, context_identifier: ContextIdentifier, mut change: impl FnMut(&Known) -> Option<Known>) {
         let now = self.clock.now();
-        self.known.entry(context_identifier).and_compute_with(|current| {
-            let current = current.map_or_else(|| Arc::new(Known::nothing(now)), moka::Entry::into_value);
-            change(&current).map_or(Op::Nop, |next| Op::Put(Arc::new(next)))
+        let known = self.known.pin();
+        if known.len() >= self.capacity && !known.contains_key(&context_identifier) {
+            self.displace();
+        }
+        // Begins again when another change comes between.
+        known.compute(context_identifier, |current| {
+            let next = match current {
+                Some((_, current)) => change(current),
+                None => change(&Known::nothing(now)),
+            };
+            next.map_or(Operation::Abort(()), Operation::Insert)
         });
+    }
+
+    /// Makes room for some newcomers. Whoever is forgotten is asked about again.
+    fn displace(&self) {
+        let mut number = 0_usize;
+        self.known.pin().retain(|_, _| {
+            number = number.wrapping_add(1);
+            !number.is_multiple_of(DISPLACED)
+        });
+    }
+
+    fn forget_old(&self) {
+        let now = self.clock.now();
+        self.known.pin().retain(|_, known| now.duration_since(known.from) < REMEMBERED);
     }
 
     async fn ask(&self, context_identifier: ContextIdentifier) -> Result<TenantStatus, UpstreamError> {
@@ -217,6 +246,10 @@ impl Known {
     fn nothing(now: Timestamp) -> Self {
         let status = TenantStatus { state: TenantState::Unknown, webapi_url: None, valid_until: now };
         Self { status: Arc::new(status), doubt: None, from: now, ask_from: now, overridden: 0 }
+    }
+
+    fn told(&self, now: Timestamp) -> KnownTenant {
+        KnownTenant { status: Arc::clone(&self.status), since: self.from, freshness: self.freshness(now) }
     }
 
     /// A clock that was set back makes everything from its future void.
@@ -264,11 +297,6 @@ impl Known {
         let overridden = self.overridden.wrapping_add(1);
         Self { status: Arc::new(status), doubt: None, from: now, ask_from, overridden }
     }
-}
-
-fn memory(capacity: u64) -> Cache<ContextIdentifier, Arc<Known>> {
-    // The default policy may refuse newcomers.
-    Cache::builder().max_capacity(capacity).eviction_policy(EvictionPolicy::lru()).time_to_live(BACKSTOP).build()
 }
 
 fn later(now: Timestamp, wait: Duration) -> Timestamp {

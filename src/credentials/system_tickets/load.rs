@@ -209,7 +209,8 @@ impl Inner {
     fn note_failure(&self, tenant: ContextIdentifier, error: &TicketError) -> TicketError {
         let now = self.clock.moment();
         self.failures.note(tenant, error, now.wall);
-        let Some(entry) = self.cache.get(tenant).filter(|entry| entry.lives(now, Duration::ZERO)) else {
+        self.cache.remove_expired(tenant, now);
+        let Some(entry) = self.cache.get(tenant) else {
             return self.refusals.remember(tenant, error.clone(), now.elapsed);
         };
         count(&self.counters.failed_renewals);
