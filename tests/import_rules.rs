@@ -67,7 +67,7 @@ const SETTINGS: [&str; 11] = [
 ];
 
 /// Each dependency of Cargo.toml, and the modules it lives in.
-const CRATES: [(&str, &str); 61] = [
+const CRATES: [(&str, &str); 62] = [
     ("async_trait", "anywhere"),
     ("base64", "anywhere"),
     ("futures_util", "anywhere"),

@@ -83,10 +83,6 @@ impl Callers {
         latencies.sort_unstable();
         Seen { number: u32::try_from(latencies.len()).unwrap(), p99: latencies[latencies.len() * 99 / 100] }
     }
-
-    pub(crate) fn end(self) {
-        self.0.shutdown_background();
-    }
 }
 
 async fn call_again_and_again(

@@ -17,10 +17,10 @@ use crate::{Extent, check, median, micros};
 /// How long SuperOffice takes for an exchange while hits are measured. The real one takes longer, and then warming is slower.
 const LATENCY: Duration = Duration::from_millis(20);
 
-struct Bench {
+struct Bench<'a> {
     extent: Extent,
     server: Arc<Server>,
-    callers: Callers,
+    callers: &'a Callers,
     connections: Arc<Connections>,
     live: Arc<[Arc<str>]>,
     cold: Vec<Arc<str>>,
@@ -40,11 +40,11 @@ struct Rounds {
     got: u32,
 }
 
-pub(crate) async fn measure(extent: Extent) {
+pub(crate) async fn measure(extent: Extent, callers: &Callers) {
     let setup = Setup::new(extent.live + extent.cold).await;
     let reference = Reference::new(&setup).await;
     let place = Place::new(&setup, "cold");
-    let mut bench = Bench::new(&setup, &place, extent).await;
+    let mut bench = Bench::new(&setup, &place, extent, callers).await;
     let idle = bench.server.resident();
     let rounds = bench.rounds(&setup, &reference).await;
     let grown = (bench.server.resident() - idle) * 1024.0 / f64::from(rounds.got.max(1));
@@ -53,21 +53,19 @@ pub(crate) async fn measure(extent: Extent) {
 
     // The same tenants again, whose serials and addresses are known by now.
     drop(bench);
-    bench = Bench::new(&setup, &place, extent).await;
+    bench = Bench::new(&setup, &place, extent, callers).await;
     let mut again = Vec::new();
     for _ in 0..extent.rounds {
         again.push(bench.exchange().await);
     }
     let again = median(&mut again);
     println!("an exchange after a restart: {again:.0} us of processor time ({:.2})", again / first);
-    bench.callers.end();
 }
 
-impl Bench {
-    async fn new(setup: &Setup, place: &Place, extent: Extent) -> Self {
+impl<'a> Bench<'a> {
+    async fn new(setup: &Setup, place: &Place, extent: Extent, callers: &'a Callers) -> Self {
         let (live, cold) = setup.tenants.split_at(extent.live);
         let server = Arc::new(place.start().await);
-        let callers = Callers::new();
         let connections = callers.connect(&server).await;
         let client = server.connect().await;
         get_cold(&client, live, &AtomicUsize::new(0), &AtomicBool::new(false)).await;

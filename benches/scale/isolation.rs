@@ -14,12 +14,11 @@ use crate::{Extent, check, median, micros};
 /// Who waits for the tenant that hangs, and asks again.
 const WAITING: usize = 50;
 
-pub(crate) async fn measure(extent: Extent) {
+pub(crate) async fn measure(extent: Extent, callers: &Callers) {
     let setup = Setup::new(extent.live + 1).await;
     let (hanging, live) = setup.tenants.split_last().unwrap();
     setup.sandbox.set_behaviour(Behaviour::Hang.at(Endpoint::Exchange).for_tenant(hanging));
     let live: Arc<[Arc<str>]> = live.into();
-    let callers = Callers::new();
     let mut servers = Vec::new();
     for name in ["quiet", "disturbed"] {
         let server = Arc::new(Place::new(&setup, name).start().await);
@@ -58,7 +57,6 @@ pub(crate) async fn measure(extent: Extent) {
     check(extent, disturbed < cost * 1.15, "hits cost more beside a tenant that hangs");
     check(extent, p99_disturbed < p99 * 1.5 + 200.0, "hits wait beside a tenant that hangs");
     waiting.shutdown().await;
-    callers.end();
 }
 
 async fn wait_again_and_again(server: Arc<Server>, tenant: Arc<str>) {

@@ -22,6 +22,8 @@ mod starts;
 
 use std::time::Duration;
 
+use self::callers::Callers;
+
 /// How much is measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Extent {
@@ -68,15 +70,16 @@ fn main() {
     let parts: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| *wanted == part);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let callers = Callers::new();
     runtime.block_on(async {
         if is_wanted("starts") {
             starts::measure(extent).await;
         }
         if is_wanted("isolation") {
-            isolation::measure(extent).await;
+            isolation::measure(extent, &callers).await;
         }
         if is_wanted("cold") {
-            cold::measure(extent).await;
+            cold::measure(extent, &callers).await;
         }
     });
 }

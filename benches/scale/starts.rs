@@ -1,9 +1,13 @@
 //! How soon a server serves, and how much memory it takes with nothing to do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
+use ticketd::clock::{Clock, SystemClock};
+use ticketd::identifiers::{ApplicationId, Environment, SystemUserToken};
+use ticketd::store::{PostgresSettings, Sealing, Settings, Store};
 
 use crate::server::Place;
 use crate::setup::Setup;
@@ -36,15 +40,27 @@ pub(crate) async fn measure(extent: Extent) {
     }
 }
 
-/// Registers tenants without ticketd. Nobody opens what stands in place of their tokens.
+/// Registers one tenant, and others beside it without ticketd: nobody opens their tokens.
 async fn fill(setup: &Setup, tenants: usize) {
-    let file = setup.directory.path().join("starts").join("ticketd.db");
+    let here = setup.directory.path().join("starts");
+    let file = here.join("ticketd.db");
+    let sealing = Sealing {
+        key_files: vec![here.join("sealing-key")],
+        environment: Environment::Sod,
+        application: ApplicationId::new(setup.sandbox.client_id()),
+    };
+    let url = format!("sqlite://{}", file.display());
+    let settings = Settings { url, tenants_directory: None, postgres: PostgresSettings::default(), sealing };
+    let store = Store::open(&settings, Arc::new(SystemClock)).await.unwrap();
+    let token = SystemUserToken::new("SuperOffice Application-8k8Q7DmBgo");
+    store.tenants.put("First1".parse().unwrap(), token, false, SystemClock.now()).await.unwrap();
+    store.close().await;
+
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
     let rows = format!(
         "WITH RECURSIVE numbers(number) AS (SELECT 10000 UNION ALL SELECT number + 1 FROM numbers LIMIT {tenants}) \
-         INSERT INTO tenants SELECT 'cust' || number, 'Cust' || number, \
-         (SELECT substr(record, 1, 5) FROM (SELECT randomblob(80) AS record)) || randomblob(80), \
-         '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z' FROM numbers"
+         INSERT INTO tenants SELECT 'cust' || number, 'Cust' || number, system_user_token, create_time, update_time \
+         FROM numbers, (SELECT * FROM tenants WHERE tenant = 'first1')"
     );
     sqlx::query(AssertSqlSafe(rows)).execute(&mut connection).await.unwrap();
 }
