@@ -19,8 +19,8 @@ use ticketd::grpc::proto::{
     RefreshAccessTokenRequest, RefreshAccessTokenResponse,
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Status, async_trait};
 
 use crate::tls;
@@ -62,10 +62,10 @@ pub(crate) fn serve(kind: &str, address: &str, directory: &str) {
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await.unwrap();
         let service = || TicketServiceServer::new(FixedReply(GetSystemTicketResponse::decode(&*answer).unwrap()));
-        let tonic = || Server::builder().tcp_nodelay(true).add_service(service());
+        let tonic = || Server::builder().add_service(service());
         match kind {
             "hyper" => hyper(listener, &answer).await,
-            "tonic" => tonic().serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap(),
+            "tonic" => tonic().serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))).await.unwrap(),
             _ => tonic().serve_with_incoming(pin!(tls::accept(listener, directory))).await.unwrap(),
         }
     });

@@ -62,7 +62,8 @@ impl Setup {
             (true, "unidentified: true", String::new())
         };
         let policy = format!(
-            "apiVersion: policy/v1\ncallers:\n  - {caller}\n    rpcs: [GetSystemTicket]\n    tenants: [\"*\"]\n"
+            "apiVersion: policy/v1\nlimits: {{rps: 1000000, burst: 1000000}}\ncallers:\n  - {caller}\n    \
+             rpcs: [GetSystemTicket]\n    tenants: [\"*\"]\n"
         );
         let text = format!(
             r#"[superoffice]
