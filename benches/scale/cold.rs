@@ -12,7 +12,7 @@ use crate::callers::{COLD_AT_ONCE, Callers, Connections, Pace, Seen, get_cold};
 use crate::reference::Reference;
 use crate::server::{Place, Server};
 use crate::setup::Setup;
-use crate::{Extent, check, median, micros};
+use crate::{Extent, check, median, micros, registered};
 
 /// How long SuperOffice takes for an exchange while hits are measured. The real one takes longer, and then warming is slower.
 const LATENCY: Duration = Duration::from_millis(20);
@@ -44,6 +44,7 @@ pub(crate) async fn measure(extent: Extent, callers: &Callers) {
     let setup = Setup::new(extent.live + extent.cold).await;
     let reference = Reference::new(&setup).await;
     let place = Place::new(&setup, "cold");
+    registered::fill(&setup, "cold").await;
     let mut bench = Bench::new(&setup, &place, extent, callers).await;
     let idle = bench.server.resident();
     let rounds = bench.rounds(&setup, &reference).await;

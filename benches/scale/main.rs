@@ -15,6 +15,7 @@ mod pki;
 #[path = "../contenders/process.rs"]
 mod process;
 mod reference;
+mod registered;
 mod server;
 #[path = "../contenders/setup.rs"]
 mod setup;

@@ -1,17 +1,15 @@
 //! How soon a server serves, and how much memory it takes with nothing to do.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 use ticketd::clock::{Clock, SystemClock};
-use ticketd::identifiers::{ApplicationId, Environment, SystemUserToken};
-use ticketd::store::{PostgresSettings, Sealing, Settings, Store};
+use ticketd::identifiers::SystemUserToken;
 
 use crate::server::Place;
 use crate::setup::Setup;
-use crate::{Extent, check, median};
+use crate::{Extent, check, median, registered};
 
 /// A server settles for so long before its memory is looked at.
 const REST: Duration = Duration::from_secs(1);
@@ -42,20 +40,12 @@ pub(crate) async fn measure(extent: Extent) {
 
 /// Registers one tenant, and others beside it without ticketd: nobody opens their tokens.
 async fn fill(setup: &Setup, tenants: usize) {
-    let here = setup.directory.path().join("starts");
-    let file = here.join("ticketd.db");
-    let sealing = Sealing {
-        key_files: vec![here.join("sealing-key")],
-        environment: Environment::Sod,
-        application: ApplicationId::new(setup.sandbox.client_id()),
-    };
-    let url = format!("sqlite://{}", file.display());
-    let settings = Settings { url, tenants_directory: None, postgres: PostgresSettings::default(), sealing };
-    let store = Store::open(&settings, Arc::new(SystemClock)).await.unwrap();
+    let store = registered::open(setup, "starts").await;
     let token = SystemUserToken::new("SuperOffice Application-8k8Q7DmBgo");
     store.tenants.put("First1".parse().unwrap(), token, false, SystemClock.now()).await.unwrap();
     store.close().await;
 
+    let file = setup.directory.path().join("starts").join("ticketd.db");
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
     let rows = format!(
         "WITH RECURSIVE numbers(number) AS (SELECT 10000 UNION ALL SELECT number + 1 FROM numbers LIMIT {tenants}) \

@@ -115,8 +115,9 @@ fn resident_bytes() -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
-/// What this thread has had of a processor.
+/// What this thread has had of a processor. The account is exact only when it has just given it up.
 fn processor_time() -> Duration {
+    std::thread::yield_now();
     let statistics = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(statistics.split_whitespace().next().unwrap().parse().unwrap())
 }
