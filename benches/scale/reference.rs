@@ -75,7 +75,7 @@ impl Reference {
 fn each(work: impl Fn()) -> Duration {
     let before = processor_time();
     (0..TIMES).for_each(|_| work());
-    (processor_time() - before) / TIMES
+    processor_time().saturating_sub(before) / TIMES
 }
 
 /// Of this thread, whose account is exact only when it has just given up its processor.

@@ -151,7 +151,7 @@ impl TenantStates {
         let overridden = before.map_or(0, |known| known.overridden);
         let mut answer = outcome.clone();
         self.change(context_identifier, |known| {
-            answer = outcome.clone();
+            answer.clone_from(&outcome);
             let next = (known.overridden == overridden).then(|| known.after(outcome.clone(), now))?;
             answer = next.outcome();
             Some(next)

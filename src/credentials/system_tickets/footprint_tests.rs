@@ -122,6 +122,10 @@ fn processor_time() -> Duration {
     Duration::from_nanos(statistics.split_whitespace().next().unwrap().parse().unwrap())
 }
 
+fn spent_since(before: Duration) -> Duration {
+    processor_time().saturating_sub(before)
+}
+
 #[tokio::test]
 async fn what_a_ticket_costs_in_memory() {
     let count = proofs(100_000, 1_000_000);
@@ -166,7 +170,7 @@ async fn a_hit_among_many_costs_what_one_among_few_does() {
             let hit = tickets.get(*tenant, Duration::ZERO).now_or_never();
             assert!(hit.is_some_and(|answer| answer.is_ok()), "it neither waits nor fails");
         }
-        (processor_time() - before).as_secs_f64() * 1e9 / tenants.len() as f64
+        spent_since(before).as_secs_f64() * 1e9 / f64::from(u32::try_from(tenants.len()).unwrap())
     };
     let mut rounds: Vec<[f64; 3]> =
         (0..7).map(|_| [cost(&small, &of_few), cost(&large, &of_many), cost(&large, &again)]).collect();
@@ -189,9 +193,9 @@ async fn a_hit_among_many_costs_what_one_among_few_does() {
 async fn renewals_of_many_tickets_are_spread_and_their_plan_costs_next_to_nothing() {
     let count = 100_000_u32;
     let (clock, random, settings) = (clock(), SeededRandom::new(1), Settings::default());
-    let window = settings.renew_before_max - settings.renew_before_min;
+    let window = settings.renew_before_max.abs_diff(settings.renew_before_min);
     let schedule = Schedule::default();
-    let first = clock.now().saturating_add(settings.lifetime - settings.renew_before_max).unwrap();
+    let first = clock.now().saturating_add(settings.lifetime.abs_diff(settings.renew_before_max)).unwrap();
     let mut parts = [0_u32; 100];
     for number in 0..count {
         let (_, refresh_time) = settings.times_of(clock.now(), &random);
@@ -215,7 +219,7 @@ async fn renewals_of_many_tickets_are_spread_and_their_plan_costs_next_to_nothin
         clock.advance(Duration::from_millis(100));
         seconds += 1;
     }
-    let spent = processor_time() - before;
+    let spent = spent_since(before);
     let fullest = f64::from(*parts.iter().max().unwrap()) / f64::from(count);
     let share = spent.as_secs_f64() / window.as_secs_f64();
     println!(
