@@ -29,7 +29,7 @@ const LAST_PART: u32 = 5;
 const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
 /// Where a tenant was is forgotten after this long.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
-/// How many tenants are known unless somebody asks for more room: about 350 bytes each.
+/// How many tenants are known unless somebody asks for more room: about 220 bytes each.
 const CAPACITY: u64 = 100_000;
 /// When there is no room left, one in so many is forgotten.
 const DISPLACED: usize = 16;
