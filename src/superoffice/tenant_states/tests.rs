@@ -193,3 +193,16 @@ async fn a_slow_state_api_ends_with_its_own_time_out() {
     let (outcome, ()) = tokio::join!(state_of(&peer, 1), time_passes);
     assert_eq!(outcome, Err(UpstreamError::TimedOut));
 }
+
+#[tokio::test]
+async fn the_tenants_that_are_known_are_bounded_and_forgotten_in_a_day() {
+    let mut peer = Peer::answering(answer(r#""State":"Running""#)).await;
+    let states = &mut peer.superoffice.tenant_states;
+    states.capacity = 100;
+    (0..1_000).for_each(|number| states.note(tenant(number), TenantState::Running));
+    assert!((80..=100).contains(&states.known.len()), "{}", states.known.len());
+    assert_eq!(states.at_hand(tenant(999)).status.state, TenantState::Running);
+    peer.clock.advance(Duration::from_hours(24));
+    peer.superoffice.tenant_states.tell();
+    assert_eq!(peer.superoffice.tenant_states.known.len(), 0);
+}
