@@ -153,7 +153,7 @@ impl Rounds {
             hit_during / hit,
             p99_during / p99
         );
-        check(extent, ratio < 8.0, "an exchange costs far more than its signature and its verification");
+        check(extent, ratio < 10.0, "an exchange costs far more than its signature and its verification");
         check(extent, hit_during < hit * 1.2, "hits cost more while tenants warm up");
         check(extent, p99_during < p99 * 3.0 + 1_000.0, "hits wait while tenants warm up");
         exchange
