@@ -21,8 +21,6 @@ mod exchange;
 mod failures;
 mod fleet;
 mod flight;
-#[cfg(test)]
-mod footprint_tests;
 mod keep_alive;
 mod kept_forms;
 mod kept_grants;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,14 +22,19 @@ impl Process {
         while TcpStream::connect(address).is_err() {
             let ended = process.0.try_wait().unwrap();
             assert!(ended.is_none() && start.elapsed() < PATIENCE, "{command:?} does not listen: {ended:?}");
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(2));
         }
         process
     }
 
+    /// Where the kernel tells about it.
+    pub(crate) fn directory(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.0.id()))
+    }
+
     /// Processor time of all its threads.
     pub(crate) fn processor_time(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap().filter_map(Result::ok);
+        let tasks = fs::read_dir(self.directory().join("task")).unwrap().filter_map(Result::ok);
         let nanoseconds = tasks.filter_map(|task| {
             let statistics = fs::read_to_string(task.path().join("schedstat")).ok()?;
             statistics.split_whitespace().next()?.parse::<u64>().ok()

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use superoffice_sandbox::Sandbox;
+use superoffice_sandbox::{Sandbox, ThrowawayPartnerKey};
 use tempfile::TempDir;
 use ticketd::crypto::SealingKey;
 use tokio::net::TcpListener;
@@ -24,14 +24,14 @@ use crate::pki::{self, Authority};
 pub(crate) struct Setup {
     pub(crate) directory: TempDir,
     pub(crate) tenants: Vec<Arc<str>>,
-    sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
     collector: String,
 }
 
 impl Setup {
     pub(crate) async fn new(tenants: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let sandbox = Sandbox::builder().start().await.unwrap();
+        let sandbox = Sandbox::builder().throwaway_partner_key(ThrowawayPartnerKey::Bits2048).start().await.unwrap();
         let tokens = directory.path().join("tenants");
         fs::create_dir(&tokens).unwrap();
         let tenants: Vec<Arc<str>> = (1..=tenants).map(|number| format!("Cust{number}").into()).collect();

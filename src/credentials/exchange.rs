@@ -93,7 +93,7 @@ impl Exchange {
     /// Exchanges the tenant's system user token, with retries in a budget. The ticket is verified and fit to be kept.
     pub(super) async fn run(&self, tenant: &Tenant) -> Result<SystemTicket, TicketError> {
         let _place = self.place().await?;
-        let status = self.standings.usable(tenant.context_identifier).await?;
+        let status = self.standings.usable_to_keep(tenant.context_identifier).await?;
         let budget = self.settings.exchange_budget;
         let attempt = || self.attempt(tenant);
         let (sent, jwt) = with_retries(&*self.clock, &*self.random, budget, ATTEMPTS, &self.retries, attempt).await?;

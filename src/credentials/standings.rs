@@ -38,13 +38,8 @@ impl Standings {
     /// Asks when that is due. An address that was not known is kept for after a restart.
     pub(super) async fn ask(&self, tenant: ContextIdentifier) -> Result<TenantStatus, UpstreamError> {
         let before = self.at_hand(tenant).status;
-        let status = self.superoffice.tenant_state(tenant).await?;
-        if let Some(url) = &status.webapi_url
-            && before.webapi_url.as_ref() != Some(url)
-        {
-            if before.webapi_url.is_some() {
-                info!(%tenant, url, "the tenant's API is elsewhere now");
-            }
+        let status = self.ask_only(tenant).await?;
+        if let Some(url) = status.webapi_url.as_ref().filter(|url| before.webapi_url.as_ref() != Some(url)) {
             self.record(tenant, url).await;
         }
         Ok(status)
@@ -52,7 +47,31 @@ impl Standings {
 
     /// What is known of a tenant after asking, if it can be used. A failed lookup withholds nothing.
     pub(super) async fn usable(&self, tenant: ContextIdentifier) -> Result<Arc<TenantStatus>, TicketError> {
-        match self.ask(tenant).await {
+        self.if_usable(tenant, self.ask(tenant).await)
+    }
+
+    /// [`Self::usable`] for who knows which address is kept, and sees to that.
+    pub(super) async fn usable_to_keep(&self, tenant: ContextIdentifier) -> Result<Arc<TenantStatus>, TicketError> {
+        self.if_usable(tenant, self.ask_only(tenant).await)
+    }
+
+    async fn ask_only(&self, tenant: ContextIdentifier) -> Result<TenantStatus, UpstreamError> {
+        let before = self.at_hand(tenant).status;
+        let status = self.superoffice.tenant_state(tenant).await?;
+        if let Some(url) = &status.webapi_url
+            && before.webapi_url.as_ref().is_some_and(|before| before != url)
+        {
+            info!(%tenant, url, "the tenant's API is elsewhere now");
+        }
+        Ok(status)
+    }
+
+    fn if_usable(
+        &self,
+        tenant: ContextIdentifier,
+        asked: Result<TenantStatus, UpstreamError>,
+    ) -> Result<Arc<TenantStatus>, TicketError> {
+        match asked {
             Ok(status) => {
                 self.check(&status)?;
                 Ok(Arc::new(status))

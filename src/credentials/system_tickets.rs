@@ -1,4 +1,6 @@
 mod at_hand;
+#[cfg(test)]
+mod footprint_tests;
 mod load;
 mod lookup;
 mod measured;

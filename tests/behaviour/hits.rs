@@ -94,9 +94,9 @@ async fn a_hit_is_what_the_layers_answer_whatever_became_of_the_tenant() {
     let mut states = Vec::new();
     for step in 0..5 {
         match step {
-            1 => world.sandbox.set_tenant_state(TENANT, TenantState::OnlineMaintenance),
-            2 => world.sandbox.set_behaviour(Endpoint::Exchange, Behaviour::Status(503)),
-            3 => world.sandbox.set_behaviour(Endpoint::Exchange, Behaviour::Answer),
+            1 => world.sandbox.set_tenant_state(TENANT, TenantState::OnlineMaintenance).unwrap(),
+            2 => drop(world.sandbox.set_behaviour(Behaviour::Status(503).at(Endpoint::Exchange))),
+            3 => world.sandbox.clear_behaviours(),
             _ => {}
         }
         if step > 0 {

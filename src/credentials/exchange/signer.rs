@@ -16,12 +16,12 @@ pub(super) type SigningKeys = Arc<Vec<PrivateKey>>;
 pub(super) struct Signer {
     keys: CurrentSigningKeys,
     preferred: AtomicUsize,
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
 }
 
 impl Signer {
     pub(super) fn new(keys: CurrentSigningKeys) -> Self {
-        Self { keys, preferred: AtomicUsize::new(0), turn: Semaphore::new(1) }
+        Self { keys, preferred: AtomicUsize::new(0), turn: Arc::new(Semaphore::new(1)) }
     }
 
     /// The keys as they are now.
@@ -48,10 +48,13 @@ impl Signer {
         now: Timestamp,
     ) -> Result<SignedSystemToken, AttemptError> {
         // The semaphore is never closed; were it, signatures would only no longer be paced.
-        let _turn = self.turn.acquire().await;
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
         let keys = Arc::clone(keys);
-        let signing =
-            tokio::task::spawn_blocking(move || keys.get(key).map(|key| sign_system_user_token(key, &token, now)));
+        let signing = tokio::task::spawn_blocking(move || {
+            // Whoever gave up meanwhile leaves a signature under way, and it keeps its turn.
+            let _turn = turn;
+            keys.get(key).map(|key| sign_system_user_token(key, &token, now))
+        });
         match signing.await {
             Ok(Some(Ok(signed))) => Ok(signed),
             Ok(Some(Err(error))) => Err(AttemptError::Signing(error.to_string())),

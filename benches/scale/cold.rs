@@ -1,0 +1,161 @@
+//! Tickets that are not in memory: what one costs, and what getting ten thousand costs the calls of others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use superoffice_sandbox::{Behaviour, Endpoint};
+use ticketd::grpc::proto::ticket_service_client::TicketServiceClient;
+use tonic::transport::Channel;
+
+use crate::callers::{COLD_AT_ONCE, Callers, Connections, Pace, Seen, get_cold};
+use crate::reference::Reference;
+use crate::server::{Place, Server};
+use crate::setup::Setup;
+use crate::{Extent, check, median, micros, registered};
+
+/// How long SuperOffice takes for an exchange while hits are measured. The real one takes longer, and then warming is slower.
+const LATENCY: Duration = Duration::from_millis(20);
+
+struct Bench<'a> {
+    extent: Extent,
+    server: Arc<Server>,
+    callers: &'a Callers,
+    connections: Arc<Connections>,
+    live: Arc<[Arc<str>]>,
+    cold: Vec<Arc<str>>,
+    next: AtomicUsize,
+    client: TicketServiceClient<Channel>,
+}
+
+/// Medians of all rounds, in microseconds.
+#[derive(Default)]
+struct Rounds {
+    exchange: Vec<f64>,
+    signature: Vec<f64>,
+    verification: Vec<f64>,
+    slow_exchange: Vec<f64>,
+    hit: [Vec<f64>; 2],
+    p99: [Vec<f64>; 2],
+    got: u32,
+}
+
+pub(crate) async fn measure(extent: Extent, callers: &Callers) {
+    let setup = Setup::new(extent.live + extent.cold).await;
+    let reference = Reference::new(&setup).await;
+    let place = Place::new(&setup, "cold");
+    registered::fill(&setup, "cold").await;
+    let mut bench = Bench::new(&setup, &place, extent, callers).await;
+    let idle = bench.server.resident();
+    let rounds = bench.rounds(&setup, &reference).await;
+    let grown = (bench.server.resident() - idle) * 1024.0 / f64::from(rounds.got.max(1));
+    let first = rounds.report(extent);
+    println!("{grown:.1} KiB of the server's memory for each of the {} tickets got meanwhile", rounds.got);
+
+    // The same tenants again, whose serials and addresses are known by now.
+    drop(bench);
+    bench = Bench::new(&setup, &place, extent, callers).await;
+    let mut again = Vec::new();
+    for _ in 0..extent.rounds {
+        again.push(bench.exchange().await);
+    }
+    let again = median(&mut again);
+    println!("an exchange after a restart: {again:.0} us of processor time ({:.2})", again / first);
+}
+
+impl<'a> Bench<'a> {
+    async fn new(setup: &Setup, place: &Place, extent: Extent, callers: &'a Callers) -> Self {
+        let (live, cold) = setup.tenants.split_at(extent.live);
+        let server = Arc::new(place.start().await);
+        let connections = callers.connect(&server).await;
+        let client = server.connect().await;
+        get_cold(&client, live, &AtomicUsize::new(0), &AtomicBool::new(false)).await;
+        let (live, cold, next) = (live.into(), cold.to_vec(), AtomicUsize::new(0));
+        Self { extent, server, callers, connections, live, cold, next, client }
+    }
+
+    async fn rounds(&self, setup: &Setup, reference: &Reference) -> Rounds {
+        let mut rounds = Rounds::default();
+        while self.next.load(Ordering::Relaxed) < self.cold.len() {
+            let (signature, verification) = reference.measure();
+            rounds.signature.push(micros(signature));
+            rounds.verification.push(micros(verification));
+            rounds.exchange.push(self.exchange().await);
+            let slow = setup.sandbox.set_behaviour(Behaviour::Slow(LATENCY).at(Endpoint::Exchange));
+            rounds.slow_exchange.push(self.exchange().await);
+            for pace in [Pace::Full, Pace::Steady] {
+                self.hits(&mut rounds, pace).await;
+            }
+            setup.sandbox.clear_behaviour(slow);
+        }
+        rounds.got = u32::try_from(self.cold.len()).unwrap();
+        rounds
+    }
+
+    /// The processor time of an exchange, with the call that it is for.
+    async fn exchange(&self) -> f64 {
+        let first = self.next.fetch_add(self.extent.chunk, Ordering::Relaxed);
+        let tenants = self.cold.iter().skip(first).take(self.extent.chunk).cloned().collect::<Vec<_>>();
+        if tenants.is_empty() {
+            return f64::NAN;
+        }
+        let before = self.server.process.processor_time();
+        let got = get_cold(&self.client, &tenants, &AtomicUsize::new(0), &AtomicBool::new(false)).await;
+        micros(self.server.process.processor_time().saturating_sub(before)) / f64::from(got)
+    }
+
+    /// Hits without anything else, then while others' tickets are got.
+    async fn hits(&self, rounds: &mut Rounds, pace: Pace) {
+        let call = || self.callers.call(&self.connections, &self.live, pace, self.extent.window);
+        let before = self.server.process.processor_time();
+        let seen = call().await;
+        let between = self.server.process.processor_time();
+        rounds.add(0, pace, &seen, micros(between.saturating_sub(before)));
+        let stop = AtomicBool::new(false);
+        let calls = async {
+            let seen = call().await;
+            stop.store(true, Ordering::Relaxed);
+            seen
+        };
+        let (seen, got) = tokio::join!(calls, get_cold(&self.client, &self.cold, &self.next, &stop));
+        let spent = micros(self.server.process.processor_time().saturating_sub(between));
+        let exchanges = f64::from(got) * rounds.slow_exchange.last().unwrap();
+        rounds.add(1, pace, &seen, spent - exchanges);
+    }
+}
+
+impl Rounds {
+    fn add(&mut self, during: usize, pace: Pace, seen: &Seen, spent: f64) {
+        match pace {
+            Pace::Full => self.hit[during].push(spent / f64::from(seen.number)),
+            Pace::Steady => self.p99[during].push(micros(seen.p99)),
+        }
+    }
+
+    /// Answers what an exchange costs.
+    fn report(&self, extent: Extent) -> f64 {
+        let middle = |values: &[f64]| {
+            let mut values: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+            if values.is_empty() { f64::NAN } else { median(&mut values) }
+        };
+        let (exchange, slow) = (middle(&self.exchange), middle(&self.slow_exchange));
+        let (signature, verification) = (middle(&self.signature), middle(&self.verification));
+        let ratio = exchange / (signature + verification);
+        println!(
+            "an exchange: {exchange:.0} us of processor time, {slow:.0} us at SuperOffice's pace; a signature \
+             {signature:.0} us and a verification {verification:.0} us: {ratio:.2} times these"
+        );
+        let [[hit, hit_during], [p99, p99_during]] = [&self.hit, &self.p99].map(|of| [middle(&of[0]), middle(&of[1])]);
+        println!(
+            "while {} tenants warm up, {COLD_AT_ONCE} at once and {LATENCY:?} an exchange: a hit {hit:.1} us before, \
+             {hit_during:.1} us during ({:.2}); p99 {p99:.0} us before, {p99_during:.0} us during ({:.2})",
+            self.got,
+            hit_during / hit,
+            p99_during / p99
+        );
+        check(extent, ratio < 10.0, "an exchange costs far more than its signature and its verification");
+        check(extent, hit_during < hit * 1.2, "hits cost more while tenants warm up");
+        check(extent, p99_during < p99 * 3.0 + 1_000.0, "hits wait while tenants warm up");
+        exchange
+    }
+}
