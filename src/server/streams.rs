@@ -29,6 +29,8 @@ impl<F: Future + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         // A panic ends its stream and no other. Nothing that the stream has to itself is looked at afterwards.
         let stream = AssertUnwindSafe(stream).catch_unwind().map(drop);
+        // What the connection has read counts as this task's work: it would let no stream go on that it was too much with.
+        let stream = tokio::task::unconstrained(stream);
         // Without its connection a stream has nobody to answer.
         drop(self.0.send(Box::pin(stream)));
     }

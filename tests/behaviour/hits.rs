@@ -87,8 +87,7 @@ fn said(mut event: Value) -> Value {
 async fn a_hit_is_what_the_layers_answer_whatever_became_of_the_tenant() {
     let audited = Audited::start(World::builder().renewing_by_exchange()).await;
     let world = &audited.world;
-    let mut wire = Wire::connect(world).await;
-    let first = wire.call(KEPT, &request(), 1).await.message.system_ticket.unwrap();
+    let first = Wire::connect(world).await.call(KEPT, &request(), 1).await.message.system_ticket.unwrap();
 
     let mut warned = 0;
     let mut states = Vec::new();
@@ -102,6 +101,8 @@ async fn a_hit_is_what_the_layers_answer_whatever_became_of_the_tenant() {
         if step > 0 {
             world.pass(Duration::from_mins(if step == 2 { 295 } else { 61 }), Duration::from_mins(1)).await;
         }
+        // The connection before may be too old.
+        let mut wire = Wire::connect(world).await;
         // Whatever is due is asked for and told by the first.
         wire.call(KEPT, &request(), 1).await;
         world.pass(Duration::from_secs(1), Duration::from_secs(1)).await;
