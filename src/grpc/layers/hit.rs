@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -80,7 +81,6 @@ pub struct Shared {
 }
 
 /// A hit, whose answer leaves when its event is written.
-#[derive(Debug)]
 pub struct Hit {
     // In a box, as it moves from here to the body, and hyper's room for a stream grows with it.
     call: Option<Box<Call>>,
@@ -111,7 +111,6 @@ pub enum AnswerBody {
 }
 
 /// A message that lies ready in its frame, and the status after it.
-#[derive(Debug)]
 pub struct ReadyBody {
     message: Option<Bytes>,
     call: Option<Box<Call>>,
@@ -278,6 +277,18 @@ impl Drop for Call {
         if !self.ended {
             self.end(&span::given_up());
         }
+    }
+}
+
+impl fmt::Debug for Hit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Hit").field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ReadyBody {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ReadyBody").field("call", &self.call).finish_non_exhaustive()
     }
 }
 
