@@ -3,6 +3,7 @@
 use allocation_counter::AllocationInfo;
 use ticketd::config::Config;
 use ticketd::server::Server;
+use ticketd::telemetry::{self, Guard};
 use tokio::runtime::Runtime;
 
 use crate::caller::Caller;
@@ -18,21 +19,24 @@ struct Place {
     caller: Caller,
     _setup: Setup,
     _server: Server,
+    _telemetry: Guard,
 }
 
 impl Place {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (caller, setup, server) = runtime.block_on(async {
+        let (caller, setup, server, telemetry) = runtime.block_on(async {
             let setup = Setup::new(1).await;
             let config = setup.ticketd_toml("ticketd", "127.0.0.1:0".parse().unwrap(), false);
-            let server = Server::bind(Config::load(config.as_ref(), []).unwrap().config).await.unwrap();
+            let config = Config::load(config.as_ref(), []).unwrap().config;
+            let telemetry = telemetry::init(&config.telemetry).unwrap();
+            let server = Server::bind(config).await.unwrap();
             let mut caller = Caller::new(server.addresses().grpc.unwrap(), &setup.tenants[0]).await;
             caller.call(1).await;
             caller.call(WARM_UP).await;
-            (caller, setup, server)
+            (caller, setup, server, telemetry)
         });
-        Self { runtime, caller, _setup: setup, _server: server }
+        Self { runtime, caller, _setup: setup, _server: server, _telemetry: telemetry }
     }
 
     fn call(&mut self, number: u32) {
