@@ -56,14 +56,27 @@ install_databases() {
   if compgen -G "/usr/lib/postgresql/*/bin/postgres" >/dev/null && [[ -x /usr/sbin/pgbouncer ]]; then
     return
   fi
+  install_packages postgresql pgbouncer
+}
+
+# It counts instructions.
+install_valgrind() {
+  if command -v valgrind >/dev/null; then
+    return
+  fi
+  install_packages valgrind
+}
+
+# Debian's.
+install_packages() {
   local as_root=()
   if ((EUID != 0)); then
     as_root=(sudo -n)
   fi
   {
     "${as_root[@]}" apt-get update --quiet=2 &&
-      DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install --quiet=2 --yes --no-install-recommends postgresql pgbouncer
-  } || give_up "PostgreSQL and PgBouncer cannot be installed (Debian: apt-get install postgresql pgbouncer)"
+      DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install --quiet=2 --yes --no-install-recommends "$@"
+  } || give_up "These packages cannot be installed (Debian: apt-get install $*)"
 }
 
 # promtool, which reads what Prometheus would: metrics, alerts and their tests.

@@ -242,9 +242,18 @@ impl Server {
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
         };
+        let log_pace = Arc::new(LogPace::new(Arc::clone(&clock)));
         let connections = |calls: Calls, hits, places, callers, audit, lifetime| Connections {
             door: Plaintext,
-            calls: layers::around(calls, request_timeout, places, callers, audit, Arc::clone(&clock)),
+            calls: layers::around(
+                calls,
+                request_timeout,
+                places,
+                callers,
+                audit,
+                Arc::clone(&log_pace),
+                Arc::clone(&clock),
+            ),
             hits,
             max_calls: settings.max_calls_per_connection,
             lifetime,
@@ -299,6 +308,7 @@ impl Server {
             callers: known.clone(),
             policy,
             pace,
+            log_pace: Arc::clone(&log_pace),
             clock: Arc::clone(&clock),
         };
         let hits = use_cases.hits(shared, &superoffice);

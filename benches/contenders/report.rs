@@ -81,7 +81,7 @@ impl Report {
 
 const PREFACE: &str = "# Benchmarks
 
-Written by `cargo bench --bench contenders`: what a call of a cached ticket costs the server's processor, beside what
+Written by `cargo bench --profile instructions --bench contenders`: what a call of a cached ticket costs the server's processor, beside what
 HTTP/2 itself costs. Each server is a process of its own and is called over real sockets, 64 calls at once; they take turns
 in short rounds, and medians are printed. \"Beside tonic\" is the median of a round's cost over that of tonic's own server in
 the same round, which answers the same bytes each time. ticketd has everything on: its callers' identity, a policy, the audit

@@ -29,7 +29,7 @@ use super::standings::Standings;
 use super::ticket_cache::{Entry, TicketCache};
 use super::watches::Watches;
 use super::{InvalidateOutcome, Settings, TicketAnswer, TicketError};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::crypto::Fingerprint;
 use crate::identifiers::ContextIdentifier;
 use crate::random::Random;
@@ -331,11 +331,15 @@ impl Inner {
     fn cached(&self, tenant: ContextIdentifier, enough: Duration) -> Option<Arc<Entry>> {
         let now = self.clock.moment();
         let entry = self.cache.get(tenant).filter(|entry| entry.lives(now, enough))?;
+        self.note_use(&entry, now);
+        Some(entry)
+    }
+
+    fn note_use(&self, entry: &Entry, now: Moment) {
         if entry.note_use() && now.wall >= entry.ticket.refresh_time {
             // Its renewal came and went while nobody asked for it.
-            self.schedule.plan_if_absent(tenant, now.wall);
+            self.schedule.plan_if_absent(entry.ticket.context_identifier, now.wall);
         }
-        Some(entry)
     }
 
     /// What a call is answered for which a ticket is in memory.

@@ -42,6 +42,7 @@ use super::{Calls, status};
 use crate::audit::Audit;
 use crate::authorization::{Pace, PolicyInForce};
 use crate::clock::Clock;
+use crate::log_pace::LogPace;
 
 /// Puts the layers around `calls`, which know their caller then. No call takes longer than `request_timeout`, and there are
 /// never more than `places`. Without `callers` everybody may call, and is not looked at.
@@ -51,6 +52,7 @@ pub fn around(
     places: Places,
     callers: Option<Callers>,
     audit: Audit,
+    log_pace: Arc<LogPace>,
     clock: Arc<dyn Clock>,
 ) -> Calls {
     let told = calls.map_response(in_our_words);
@@ -58,7 +60,7 @@ pub fn around(
     let timed = Deadline::new(known, request_timeout, Arc::clone(&clock));
     let bounded = LoadShed::new(timed, places);
     let audited = Audited::new(bounded, audit, Arc::clone(&clock));
-    BoxCloneSyncService::new(CallSpan::new(audited, clock))
+    BoxCloneSyncService::new(CallSpan::new(audited, clock, log_pace))
 }
 
 /// Holds the callers of `calls` to the policy's limits. It goes inside of [`around`], which knows them.

@@ -26,7 +26,7 @@ use super::request_body::{Begun, RequestBody};
 use super::streams::{Streams, WithStreams};
 use super::unread::{Unread, UnreadWatch};
 use crate::clock::Clock;
-use crate::grpc::layers::{AnswerBody, Arrival, Hits};
+use crate::grpc::layers::{AnswerBody, Arrival, Hits, Place};
 use crate::grpc::{Calls, layers};
 use crate::identifiers::Peer;
 use crate::identity::ConnectionIdentity;
@@ -168,31 +168,36 @@ impl Answers {
     ) -> Result<http::Response<Held<AnswerBody>>, Infallible> {
         let mut begun = Begun::default();
         if let Some(hits) = self.hits.as_ref().filter(|_| Hits::may_be_one(&request)) {
-            let is_whole = self.begin(hits, &mut request, &mut begun).await;
-            let message = begun.read.as_deref().filter(|_| is_whole);
-            let hit = message.and_then(|message| hits.answer(request.headers(), message, &self.identity));
+            let place = self.begin(hits, &mut request, &mut begun).await;
+            let hit = place.and_then(|place| {
+                let message = begun.read.as_deref().unwrap_or_default();
+                hits.answer(request.headers(), message, &self.identity, place, begun.waits_since)
+            });
             if let Some(hit) = hit {
-                let unread = Some(self.unread.answer());
-                return Ok(hit.await.map(|body| Held { body, _token: token, _unread: unread }));
+                // It is unread from when it could be read.
+                let held = |body| Held { body, _token: token, _unread: Some(self.unread.answer()) };
+                return Ok(hit.await.map(held));
             }
         }
         // In a box, as most calls have no need for so much room.
         Box::pin(self.answer_in_layers(request, begun, token)).await
     }
 
-    /// Reads the message of what may be a hit. Whether it is whole; what is too long for a hit, or does not come in its time,
-    /// is not.
-    async fn begin(&self, hits: &Hits, request: &mut http::Request<Incoming>, begun: &mut Begun) -> bool {
+    /// Reads the message of what may be a hit, and gives it a place. There is none if all are taken, or if the message is
+    /// too long for a hit or does not come in its time.
+    async fn begin(&self, hits: &Hits, request: &mut http::Request<Incoming>, begun: &mut Begun) -> Option<Place> {
         if let Some(is_whole) = read(request.body_mut(), &mut begun.read).now_or_never() {
-            return is_whole;
+            return hits.place().filter(|_| is_whole);
         }
-        // The message comes in a frame of its own, often a moment after its headers.
+        // The message comes in a frame of its own, often a moment after its headers. Nobody is waited for who would be
+        // refused by these.
+        let place = hits.place_for(request.headers(), &self.identity)?;
         begun.waits_since = Some(self.clock.elapsed());
         let late = self.clock.sleep(hits.time_for(request.headers()));
         tokio::select! {
             biased;
-            is_whole = read(request.body_mut(), &mut begun.read) => is_whole,
-            () = late => false,
+            is_whole = read(request.body_mut(), &mut begun.read) => is_whole.then_some(place),
+            () = late => None,
         }
     }
 
@@ -220,10 +225,8 @@ impl Answers {
 
 /// Reads a body to its end, unless it is too long for a hit or broken. Whether it did. It may be given up at any moment.
 async fn read(body: &mut Incoming, read: &mut Option<Bytes>) -> bool {
-    while !body.is_end_stream() {
-        if read.as_ref().is_some_and(|read| read.len() > LONGEST_HIT) {
-            return false;
-        }
+    let is_short = |read: &Option<Bytes>| read.as_ref().is_none_or(|read| read.len() <= LONGEST_HIT);
+    while !body.is_end_stream() && is_short(read) {
         match body.frame().await {
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { continue };
@@ -233,8 +236,8 @@ async fn read(body: &mut Incoming, read: &mut Option<Bytes>) -> bool {
                 });
             }
             Some(Err(_)) => return false,
-            None => return true,
+            None => break,
         }
     }
-    true
+    is_short(read)
 }

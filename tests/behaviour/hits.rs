@@ -1,5 +1,7 @@
-//! A ticket in memory is handed out without the layers. Nobody can tell, but by the time that it takes.
+//! A ticket in memory is handed out without the layers. Nobody can tell, but by the time that it takes, and its span.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prost::Message;
@@ -7,6 +9,7 @@ use serde_json::Value;
 use superoffice_sandbox::{Behaviour, Endpoint, TenantState};
 use ticketd::grpc::proto::{GetSystemTicketRequest, GetSystemTicketResponse};
 use tokio::net::TcpStream;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::audit::Audited;
 use crate::world::{TENANT, World, within};
@@ -71,6 +74,28 @@ fn text(headers: &http::HeaderMap) -> Vec<(String, String)> {
     text
 }
 
+/// Counts the spans of calls: each call has one that goes through the layers, and no hit.
+#[derive(Clone, Default)]
+struct Spans(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Spans {
+    fn on_new_span(
+        &self,
+        attributes: &tracing::span::Attributes<'_>,
+        _: &tracing::span::Id,
+        _: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        let is_call = attributes.metadata().name() == "call" && attributes.metadata().target().starts_with("ticketd");
+        self.0.fetch_add(usize::from(is_call), Ordering::Relaxed);
+    }
+}
+
+impl Spans {
+    fn take(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
 fn request() -> GetSystemTicketRequest {
     GetSystemTicketRequest { context_identifier: TENANT.to_lowercase(), min_validity: None }
 }
@@ -85,6 +110,9 @@ fn said(mut event: Value) -> Value {
 
 #[tokio::test]
 async fn a_hit_is_what_the_layers_answer_whatever_became_of_the_tenant() {
+    let spans = Spans::default();
+    // The server runs on this thread.
+    let _counted = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans.clone()));
     let audited = Audited::start(World::builder().renewing_by_exchange()).await;
     let world = &audited.world;
     let first = Wire::connect(world).await.call(KEPT, &request(), 1).await.message.system_ticket.unwrap();
@@ -107,11 +135,13 @@ async fn a_hit_is_what_the_layers_answer_whatever_became_of_the_tenant() {
         wire.call(KEPT, &request(), 1).await;
         world.pass(Duration::from_secs(1), Duration::from_secs(1)).await;
         let layered = wire.call(KEPT, &request(), 1).await;
+        assert!(spans.take() > 0);
         let event = said(audited.last_call());
         for pieces in [1, 1, 2, 3] {
             let hit = wire.call(NOT_KEPT, &request(), pieces).await;
             assert_eq!(hit, layered, "step {step} in {pieces} pieces");
             assert_eq!(said(audited.last_call()), event, "step {step} in {pieces} pieces");
+            assert_eq!(spans.take(), 0, "it did not go through the layers");
         }
         let ticket = layered.message.system_ticket.unwrap();
         warned += u32::from(ticket.refresh_warning.is_some());
@@ -121,4 +151,30 @@ async fn a_hit_is_what_the_layers_answer_whatever_became_of_the_tenant() {
         }
     }
     assert!(warned > 0 && states.iter().any(|state| *state != states[0]), "{warned} warnings, states {states:?}");
+}
+
+/// Who waits for a message has looked at who calls, and whether there is room.
+#[tokio::test]
+async fn nobody_waits_for_the_message_of_a_call_that_is_refused_by_its_headers() {
+    let world = World::builder().config(|config| config.server.max_calls = 3).start().await;
+    within(world.ticket(TENANT)).await.unwrap();
+    let mut wire = Wire::connect(&world).await;
+    let head = || {
+        let request = http::Request::post(format!("http://ticketd{PATH}")).header("content-type", "application/grpc");
+        request.body(()).unwrap()
+    };
+    let waiting: Vec<_> = (0..3).map(|_| wire.0.send_request(head(), false).unwrap()).collect();
+    let (answer, _body) = wire.0.send_request(head(), false).unwrap();
+    let answer = within(answer).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "8", "there is no place: {answer:?}");
+    drop(waiting);
+
+    let world = World::start().await;
+    within(world.ticket(TENANT)).await.unwrap();
+    let mut wire = Wire::connect(&world).await;
+    let mut request = head();
+    request.headers_mut().insert(http::header::AUTHORIZATION, "Bearer token".parse().unwrap());
+    let (answer, _body) = wire.0.send_request(request, false).unwrap();
+    let answer = within(answer).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "16", "a token over plaintext proves nothing: {answer:?}");
 }

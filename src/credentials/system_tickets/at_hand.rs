@@ -4,6 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{SystemTickets, count, measured};
+use crate::clock::Moment;
 use crate::credentials::ticket_cache::Entry;
 use crate::credentials::{SystemTicket, TicketAnswer};
 use crate::identifiers::{ClientSecret, ContextIdentifier};
@@ -14,6 +15,9 @@ use crate::superoffice::{Freshness, TenantStatus};
 pub struct TicketAtHand {
     entry: Arc<Entry>,
     tenant: Arc<TenantStatus>,
+    /// Whether asking for the tenant's state is.
+    is_due: bool,
+    now: Moment,
 }
 
 impl SystemTickets {
@@ -24,19 +28,24 @@ impl SystemTickets {
         if min_validity > inner.settings.longest_min_validity() {
             return None;
         }
-        let entry = inner.cached(tenant, min_validity.max(inner.settings.wait_before_expiry))?;
+        let enough = min_validity.max(inner.settings.wait_before_expiry);
+        let now = inner.clock.moment();
+        let entry = inner.cache.get(tenant).filter(|entry| entry.lives(now, enough))?;
         let known = inner.standings.at_hand(tenant);
-        match known.freshness {
-            Freshness::Fresh => {}
-            Freshness::Due => drop(inner.look_up(tenant)),
-            Freshness::Lapsed => return None,
+        if known.freshness == Freshness::Lapsed {
+            return None;
         }
         inner.standings.check(&known.status).ok()?;
-        Some(TicketAtHand { entry, tenant: known.status })
+        let is_due = known.freshness == Freshness::Due;
+        Some(TicketAtHand { entry, tenant: known.status, is_due, now })
     }
 
-    /// Counts a call that is answered with a ticket at hand.
+    /// Notes a call that is answered with a ticket at hand. Until then nothing has come of it.
     pub fn note_hit(&self, ticket: &TicketAtHand) {
+        self.0.note_use(&ticket.entry, ticket.now);
+        if ticket.is_due {
+            drop(self.0.look_up(ticket.entry.ticket.context_identifier));
+        }
         count(&self.0.counters.hits);
         if ticket.entry.warning.is_none() { measured::HIT } else { measured::STALE_HIT }.note();
     }

@@ -11,6 +11,7 @@ use tonic::Code;
 use tonic::body::Body;
 use tower::Service;
 
+use super::Arrival;
 use super::call_record::{CallRecord, End, Head, REQUEST_ID, name_of_call};
 use super::span::{method, status_of_head};
 use crate::audit::{Audit, AuditUnavailable, Lines, Receipt};
@@ -45,7 +46,9 @@ impl<S> Audited<S> {
         let common = &self.common;
         let request_id = name_of_call(request.headers(), &common.audit);
         let peer = request.extensions().get::<ConnectionIdentity>().map(|identity| identity.peer);
-        let head = Head::new(common, request.headers(), method(request.uri().path()), peer, common.clock.elapsed());
+        let arrival: Option<&Arrival> = request.extensions().get();
+        let begun = arrival.map_or_else(|| common.clock.elapsed(), |Arrival(time)| *time);
+        let head = Head::new(common, request.headers(), method(request.uri().path()), peer, begun);
         Open { record: CallRecord::new(head), request_id, polling: false, closed: None }
     }
 }
@@ -178,6 +181,7 @@ mod tests {
     use crate::audit::{Output, Settings};
     use crate::clock::SystemClock;
     use crate::identifiers::{ClientSecret, Environment};
+    use crate::log_pace::LogPace;
 
     #[tokio::test]
     async fn a_call_that_panics_is_not_told_of_as_given_up() {
@@ -197,7 +201,8 @@ mod tests {
                 })
             });
             let audited = Audited::new(handler, audit.clone(), Arc::new(SystemClock));
-            let service = CallSpan::new(audited, Arc::new(SystemClock));
+            let pace = Arc::new(LogPace::new(Arc::new(SystemClock)));
+            let service = CallSpan::new(audited, Arc::new(SystemClock), pace);
             let request = Request::post("/superoffice.ticket.v1.TicketService/GetSystemTicket");
             service.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         }

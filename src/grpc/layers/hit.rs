@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::{Body as HttpBody, Frame};
+use opentelemetry::trace::SpanContext;
 use prost::Message;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -40,8 +42,8 @@ const TRACED: u32 = 100;
 
 /// The calls for tickets that lie ready in memory: they get their answer without the layers, in one go.
 ///
-/// A hit is held to what the layers hold a call to, in their order, by the same parts: places, the audit, who calls, the
-/// policy, the caller's pace. Whatever is not plainly a hit, whatever is refused and whatever belongs to a trace that is
+/// A hit is held to what the layers hold a call to, by the same parts: places, the audit, who calls, the policy, the
+/// caller's pace. Whatever is not plainly a hit, whatever is refused and whatever belongs to a trace that is
 /// kept goes through the layers as it came: they alone refuse, wait and log.
 #[derive(Clone, Debug)]
 pub struct Hits(Arc<Inner>);
@@ -76,6 +78,8 @@ pub struct Shared {
     pub policy: PolicyInForce,
     /// How often they have.
     pub pace: Pace,
+    /// How often failures are logged.
+    pub log_pace: Arc<LogPace>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -98,6 +102,8 @@ struct Call {
     hits: Hits,
     head: Head,
     noted: Noted,
+    /// The caller's span.
+    parent: Option<SpanContext>,
     ended: bool,
 }
 
@@ -120,8 +126,7 @@ pub struct ReadyBody {
 impl Hits {
     /// Hits in `system_tickets`, held to the same as all other calls.
     pub fn new(shared: Shared, system_tickets: SystemTickets, superoffice: Arc<SuperOffice>) -> Self {
-        let Shared { places, request_timeout, audit, callers, policy, pace, clock } = shared;
-        let log_pace = Arc::new(LogPace::new(Arc::clone(&clock)));
+        let Shared { places, request_timeout, audit, callers, policy, pace, log_pace, clock } = shared;
         let common = Arc::new(Common { audit, clock });
         let untraced = AtomicU32::new(0);
         let held_to = Inner {
@@ -147,21 +152,53 @@ impl Hits {
             && !request.headers().contains_key("grpc-encoding")
     }
 
+    /// A place, if one is free.
+    pub fn place(&self) -> Option<Place> {
+        self.0.places.take()
+    }
+
+    /// A place for a call that has yet to send its message, if one is free and it is known who calls.
+    pub fn place_for(&self, headers: &HeaderMap, connection: &ConnectionIdentity) -> Option<Place> {
+        let place = self.place()?;
+        self.0.callers.known(headers, connection).map(|_| place)
+    }
+
     /// How long a call with these headers may take.
     pub fn time_for(&self, headers: &HeaderMap) -> Duration {
         time_for(headers, self.0.request_timeout)
     }
 
-    /// The answer to a request with this body, if it is a hit.
-    pub fn answer(&self, headers: &HeaderMap, body: &[u8], connection: &ConnectionIdentity) -> Option<Hit> {
+    /// The answer to a request with this body, if it is a hit. `arrival` is when it came, by monotonic time, if its message
+    /// came later.
+    pub fn answer(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        connection: &ConnectionIdentity,
+        place: Place,
+        arrival: Option<Duration>,
+    ) -> Option<Hit> {
+        // Whatever panics in here goes to the layers, which answer and tell of it.
+        let hit = || self.hit(headers, body, connection, place, arrival);
+        catch_unwind(AssertUnwindSafe(hit)).ok().flatten()
+    }
+
+    fn hit(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        connection: &ConnectionIdentity,
+        place: Place,
+        arrival: Option<Duration>,
+    ) -> Option<Hit> {
         let inner = &*self.0;
         let request = GetSystemTicketRequest::decode(message(body)?).ok()?;
-        if self.is_traced(headers) {
+        let parent = trace_context::of_caller(headers);
+        if self.is_traced(parent.as_ref()) {
             return None;
         }
-        let place = inner.places.take()?;
         let Common { audit, clock } = &*inner.common;
-        let begun = clock.elapsed();
+        let begun = arrival.unwrap_or_else(|| clock.elapsed());
         audit.check().ok()?;
         let caller = inner.callers.known(headers, connection)?;
         let tenant = convert::context_identifier(&request.context_identifier).ok()?;
@@ -185,14 +222,14 @@ impl Hits {
         let issued = audit.issued(ticket.ticket.expose(), &ticket.audit_name, ticket.expire_time, "cache");
         let noted = Noted::of_a_hit(caller, permit.rule, tenant, issued);
         let head = Head::new(&inner.common, headers, METHOD, Some(connection.peer), begun);
-        let call = Some(Box::new(Call { hits: self.clone(), head, noted, ended: false }));
+        let call = Some(Box::new(Call { hits: self.clone(), head, noted, parent, ended: false }));
         let request_id = name_of_call(headers, audit);
         Some(Hit { call, answer, place: Some(place), request_id, receipt: Receipt::default(), closed: None })
     }
 
-    /// Whether the call has to have a span.
-    fn is_traced(&self, headers: &HeaderMap) -> bool {
-        match trace_context::of_caller(headers) {
+    /// Whether a call of this span of the caller's has to have one.
+    fn is_traced(&self, parent: Option<&SpanContext>) -> bool {
+        match parent {
             Some(caller) => caller.is_sampled(),
             None => self.0.untraced.fetch_add(1, Ordering::Relaxed) % TRACED == TRACED - 1,
         }
@@ -267,7 +304,7 @@ impl Call {
     fn end(&mut self, status: &Status) {
         self.ended = true;
         let Inner { common, log_pace, .. } = &*self.hits.0;
-        let late = span::Call::begin(METHOD, None, Arc::clone(&common.clock), Arc::clone(log_pace));
+        let late = span::Call::begin(METHOD, self.parent.take(), Arc::clone(&common.clock), Arc::clone(log_pace));
         late.end_since(self.head.begun, || self.noted.tell_span(), status);
     }
 }
@@ -275,7 +312,8 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(&span::given_up());
+            let is_broken = std::thread::panicking();
+            self.end(&if is_broken { status::panicked() } else { span::given_up() });
         }
     }
 }

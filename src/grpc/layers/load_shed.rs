@@ -30,9 +30,9 @@ impl Places {
 
     /// A place, if one is free. Nobody waits for one: a queue would only answer calls too late.
     pub fn take(&self) -> Option<Place> {
-        let place = Place(Arc::clone(&self.taken));
-        // One too many gives its own back.
-        (self.taken.fetch_add(1, Ordering::Relaxed) < self.most).then_some(place)
+        let next = |taken| (taken < self.most).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+        Some(Place(Arc::clone(&self.taken)))
     }
 }
 

@@ -17,6 +17,7 @@ use tower::Service;
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span};
 
+use super::Arrival;
 use crate::clock::Clock;
 use crate::grpc::status;
 use crate::identifiers::{CallerId, ContextIdentifier};
@@ -70,8 +71,9 @@ pub fn code_name(code: Code) -> &'static str {
 }
 
 impl<S> CallSpan<S> {
-    pub(super) fn new(inner: S, clock: Arc<dyn Clock>) -> Self {
-        Self { inner, clock: Arc::clone(&clock), pace: Arc::new(LogPace::new(clock)) }
+    /// Failures are logged at this pace.
+    pub(super) fn new(inner: S, clock: Arc<dyn Clock>, pace: Arc<LogPace>) -> Self {
+        Self { inner, clock, pace }
     }
 }
 
@@ -91,6 +93,9 @@ where
         let method = method(request.uri().path());
         let caller = trace_context::of_caller(request.headers());
         let mut call = Call::begin(method, caller, Arc::clone(&self.clock), Arc::clone(&self.pace));
+        if let Some(Arrival(time)) = request.extensions().get() {
+            call.began = *time;
+        }
         let inner = call.span.in_scope(|| self.inner.call(request));
         // Nothing that the call has to itself is looked at after a panic, and nothing shared stays locked.
         let answer = AssertUnwindSafe(inner).catch_unwind().instrument(call.span.clone());
@@ -306,6 +311,11 @@ mod tests {
         }
     }
 
+    fn spanned<S>(handler: S) -> CallSpan<S> {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        CallSpan::new(handler, Arc::clone(&clock), Arc::new(LogPace::new(clock)))
+    }
+
     /// What is logged of a call to `path` that `answer` answers.
     async fn logged(path: &str, answer: impl Fn() -> Option<Status> + Clone + Send + 'static) -> Vec<Value> {
         logged_of(1, path, answer).await
@@ -330,7 +340,7 @@ mod tests {
                 Ok::<_, Infallible>(status.into_http())
             }
         });
-        let service = CallSpan::new(handler, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
+        let service = spanned(handler);
         for _ in 0..calls {
             let request = Request::post(path).header("traceparent", TRACEPARENT).header("tracestate", CANARY);
             let mut call = service.clone().oneshot(request.body(Body::empty()).unwrap());
@@ -362,7 +372,7 @@ mod tests {
             assert!(CANARY.is_empty(), "{CANARY}");
             Ok::<_, Infallible>(Response::new(Body::empty()))
         });
-        let service = CallSpan::new(handler, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)));
+        let service = spanned(handler);
         let answer = service.oneshot(Request::post("/x").body(Body::empty()).unwrap()).await.unwrap();
         let status = Status::from_header_map(answer.headers()).unwrap();
         assert_eq!(status.code(), Code::Internal);

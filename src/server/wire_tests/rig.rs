@@ -75,7 +75,15 @@ impl Rig {
         let phases = Stop::default().phases();
         let connections = Connections {
             door: Plaintext,
-            calls: layers::around(handler, request_timeout, places, None, Audit::off(), Arc::new(clock.clone())),
+            calls: layers::around(
+                handler,
+                request_timeout,
+                places,
+                None,
+                Audit::off(),
+                Arc::new(LogPace::new(Arc::new(clock.clone()))),
+                Arc::new(clock.clone()),
+            ),
             hits: None,
             max_calls: settings.max_calls_per_connection,
             lifetime: Lifetime {

@@ -44,8 +44,15 @@ impl Gate {
             clock: place.clock(),
             random: Arc::new(SeededRandom::new(7)),
         };
-        let calls =
-            layers::around(handler, Duration::from_secs(30), Places::new(100), None, Audit::off(), place.clock());
+        let calls = layers::around(
+            handler,
+            Duration::from_secs(30),
+            Places::new(100),
+            None,
+            Audit::off(),
+            Arc::new(LogPace::new(place.clock())),
+            place.clock(),
+        );
         let connections = Connections {
             door: place.tls(),
             calls,
