@@ -101,25 +101,32 @@ async fn what_a_process_tells_of_itself() {
 async fn the_log_filter_is_followed(world: &World, filter: &Path) {
     let lets_detail_through = || tracing::enabled!(target: "ticketd::somewhere", tracing::Level::DEBUG);
     assert!(!lets_detail_through());
-    std::fs::write(filter, "info,ticketd::somewhere=debug\n").unwrap();
+    replace(filter, "info,ticketd::somewhere=debug\n");
     eventually("the new filter counts", || {
         world.clock.advance(Duration::from_secs(1));
         lets_detail_through()
     })
     .await;
-    std::fs::write(filter, "ticketd=loud").unwrap();
+    replace(filter, "ticketd=loud");
     eventually("a bad one is refused", || {
         world.clock.advance(Duration::from_secs(1));
         counter("ticketd_config_reload_failures_total") > 0.0
     })
     .await;
     assert!(lets_detail_through(), "what was there stays in use");
-    std::fs::write(filter, "info").unwrap();
+    replace(filter, "info");
     eventually("it is back", || {
         world.clock.advance(Duration::from_secs(1));
         !lets_detail_through()
     })
     .await;
+}
+
+/// At once: a file that is written over is empty for a moment, which is a filter too.
+fn replace(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, file).unwrap();
 }
 
 async fn an_open_breaker_shows(world: &World, admin: SocketAddr) {
