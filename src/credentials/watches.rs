@@ -43,8 +43,17 @@ pub(super) struct Watched {
 struct Told {
     latest: Option<Outcome>,
     /// The tenant's ticket was taken away since the keeper last began to ask for it.
-    is_dropped: bool,
+    dropped: Option<Dropped>,
     watchers: HashMap<u64, (Arc<Watcher>, usize)>,
+}
+
+/// How a ticket was taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropped {
+    /// No other was.
+    Alone,
+    /// Those of all tenants were.
+    WithAll,
 }
 
 /// One who watches several tenants, each at a place.
@@ -106,14 +115,14 @@ impl Watches {
     /// The tenant's ticket was taken away.
     pub(super) fn drop_ticket(&self, tenant: ContextIdentifier) {
         if let Some(kept) = lock(&self.tenants).get(&tenant) {
-            kept.watched.drop_ticket();
+            kept.watched.drop_ticket(Dropped::Alone);
         }
     }
 
     /// Those of all tenants were.
     pub(super) fn drop_tickets(&self) {
         for kept in lock(&self.tenants).values() {
-            kept.watched.drop_ticket();
+            kept.watched.drop_ticket(Dropped::WithAll);
         }
     }
 
@@ -129,16 +138,16 @@ impl Watched {
         lock(&self.told).latest.clone()
     }
 
-    /// Whether the ticket was taken away since this was last asked.
-    pub(super) fn take_dropped(&self) -> bool {
-        std::mem::take(&mut lock(&self.told).is_dropped)
+    /// How the ticket was taken away, if it was since this was last asked.
+    pub(super) fn take_dropped(&self) -> Option<Dropped> {
+        lock(&self.told).dropped.take()
     }
 
     /// Wakes all who watch the tenant, if `is_news` beside what they were told last. An outcome from before the ticket was
     /// taken away is none.
     pub(super) fn tell(&self, outcome: Outcome, is_news: impl FnOnce(&Outcome, &Outcome) -> bool) {
         let mut told = lock(&self.told);
-        if told.is_dropped || told.latest.as_ref().is_some_and(|latest| !is_news(latest, &outcome)) {
+        if told.dropped.is_some() || told.latest.as_ref().is_some_and(|latest| !is_news(latest, &outcome)) {
             return;
         }
         told.latest = Some(outcome);
@@ -152,10 +161,10 @@ impl Watched {
         self.changed.notified().await;
     }
 
-    fn drop_ticket(&self) {
+    fn drop_ticket(&self, dropped: Dropped) {
         let mut told = lock(&self.told);
         told.latest = None;
-        told.is_dropped = true;
+        told.dropped = Some(dropped);
         drop(told);
         self.changed.notify_one();
     }
@@ -284,7 +293,7 @@ mod tests {
         assert!(state.latest().is_none());
         state.tell(refusal(), |_, _| true);
         assert_eq!(watcher.next().now_or_never(), None, "it was asked for before");
-        assert!(state.take_dropped() && !state.take_dropped());
+        assert_eq!((state.take_dropped(), state.take_dropped()), (Some(Dropped::Alone), None));
         state.tell(refusal(), |_, _| true);
         assert_eq!(watcher.next().now_or_never(), Some(0));
     }
