@@ -284,7 +284,7 @@ impl Server {
         let followed = followed.into_iter().flatten().collect();
         tasks.spawn("watch over changed files", reload::follow(followed, Arc::clone(&clock)));
         let pace = Pace::new(Arc::clone(&clock));
-        let permits = Permits::new(policy.clone(), pace.clone());
+        let permits = Permits::new(policy.clone());
         let routes = use_cases.routes(&store, &superoffice, &permits, &process).add_service(health.for_callers());
         let routes = if settings.reflection { with_reflection(routes)? } else { routes };
         let (phases, open) = (stop.phases(), TaskTracker::new());

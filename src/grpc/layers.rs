@@ -37,7 +37,7 @@ use self::load_shed::LoadShed;
 pub use self::load_shed::{Place, Places};
 use self::rate_limit::RateLimit;
 use self::span::CallSpan;
-pub use self::span::{code_name, record_tenant};
+pub use self::span::{PartLog, code_name, record_tenant};
 use super::{Calls, status};
 use crate::audit::Audit;
 use crate::authorization::{Pace, PolicyInForce};
@@ -64,6 +64,15 @@ pub fn around(
 /// Holds the callers of `calls` to the policy's limits. It goes inside of [`around`], which knows them.
 pub fn paced(calls: Calls, policy: PolicyInForce, pace: Pace) -> Calls {
     BoxCloneSyncService::new(RateLimit::new(calls, policy, pace))
+}
+
+/// Whether a call of the method at `path` is about several tenants, each of which counts and is told of.
+fn is_about_several(path: &str) -> bool {
+    const METHODS: [&str; 2] = [
+        "/superoffice.ticket.v1.TicketService/BatchGetSystemTickets",
+        "/superoffice.ticket.v1.TicketService/WatchSystemTickets",
+    ];
+    METHODS.contains(&path)
 }
 
 /// Replaces the status of a refusal that is not ours. What else it says in headers, such as the encodings that are

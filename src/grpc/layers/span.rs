@@ -17,6 +17,7 @@ use tower::Service;
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span};
 
+use super::is_about_several;
 use crate::clock::Clock;
 use crate::grpc::status;
 use crate::identifiers::{CallerId, ContextIdentifier};
@@ -87,10 +88,14 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let method = method(request.uri().path());
         let caller = trace_context::of_caller(request.headers());
         let mut call = Call::begin(method, caller, Arc::clone(&self.clock), Arc::clone(&self.pace));
+        if is_about_several(request.uri().path()) {
+            let log = PartLog { span: call.span.clone(), pace: Arc::clone(&self.pace) };
+            request.extensions_mut().insert(log);
+        }
         let inner = call.span.in_scope(|| self.inner.call(request));
         // Nothing that the call has to itself is looked at after a panic, and nothing shared stays locked.
         let answer = AssertUnwindSafe(inner).catch_unwind().instrument(call.span.clone());
@@ -206,16 +211,45 @@ impl Call {
         if let Some(denied) = denied(reason) {
             metrics::AUTHZ_DENIED.count(&[self.method, denied]);
         }
-        let Some(unlogged) = self.pace.admit(reason) else {
-            tracing::debug!(code, reason, cause = causes(status), "{event}");
-            return;
-        };
-        let cause = causes(status);
-        match level {
-            Level::ERROR => tracing::error!(code, reason, cause, unlogged, "{event}"),
-            Level::WARN => tracing::warn!(code, reason, cause, unlogged, "{event}"),
-            _ => tracing::info!(code, reason, cause, unlogged, "{event}"),
-        }
+        log(&self.pace, (level, event), reason, status, None);
+    }
+}
+
+/// Logs, of each reason one a second, the others at DEBUG. `tenant` is which it is about, where the span does not say.
+fn log(
+    pace: &LogPace,
+    (level, event): (Level, &str),
+    reason: &str,
+    status: &Status,
+    tenant: Option<ContextIdentifier>,
+) {
+    let (code, cause) = (code_name(status.code()), causes(status));
+    let tenant = tenant.map(tracing::field::display);
+    let Some(unlogged) = pace.admit(reason) else {
+        tracing::debug!(code, reason, cause, tenant, "{event}");
+        return;
+    };
+    match level {
+        Level::ERROR => tracing::error!(code, reason, cause, tenant, unlogged, "{event}"),
+        Level::WARN => tracing::warn!(code, reason, cause, tenant, unlogged, "{event}"),
+        _ => tracing::info!(code, reason, cause, tenant, unlogged, "{event}"),
+    }
+}
+
+/// In the extensions of a request about several tenants: where it is told why there is nothing of one of them, as it is of a
+/// call that ends so.
+#[derive(Clone, Debug)]
+pub struct PartLog {
+    span: Span,
+    pace: Arc<LogPace>,
+}
+
+impl PartLog {
+    /// Logs why the tenant is refused.
+    pub fn refused(&self, tenant: ContextIdentifier, status: &Status) {
+        let reason = status.get_details_error_info().map(|info| info.reason);
+        let reason = reason.as_deref().unwrap_or(code_name(status.code()));
+        self.span.in_scope(|| log(&self.pace, severity(status.code()), reason, status, Some(tenant)));
     }
 }
 
