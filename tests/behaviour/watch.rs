@@ -301,6 +301,7 @@ async fn another_policy_counts_for_streams_that_are_open() {
         (told[1].0.as_str(), reason(told[1].1.as_ref().unwrap_err()).1),
         ("Cust2", "TENANT_NOT_REGISTERED".to_owned())
     );
+    assert!(watch.is_silent().await, "each once");
     // What it lost is renewed no more for it, and told no more.
     let first = world.sandbox.exchanges("Cust1");
     lapse(&world, Duration::from_hours(7), Duration::from_mins(5)).await;
@@ -350,6 +351,21 @@ async fn events_of_a_stream_tell_which_ticket_left_and_when_there_was_none() {
         assert_eq!(event["request_id"], begun["request_id"]);
     }
     assert_eq!((&refused["outcome"], &refused["reason"]), (&"NOT_FOUND".into(), &"TENANT_NOT_REGISTERED".into()));
+}
+
+#[tokio::test]
+async fn a_watch_that_is_denied_every_tenant_has_an_event_of_each() {
+    let builder = lasting().config(|config| {
+        config.authorization.policy = ticketd::authorization::Policy::parse(BOTH).unwrap();
+    });
+    let audited = Audited::start(builder).await;
+    let refused =
+        Watch::begin(audited.world.tickets(), &["Cust2", "Cust404"]).await.err().expect("it may have neither");
+    let denied = audited.of_kind("call").split_off(audited.of_kind("call").len() - 2);
+    for (event, tenant) in denied.iter().zip(["Cust2", "Cust404"]) {
+        assert_eq!((&event["tenant"], &event["decision"]), (&tenant.into(), &"refused".into()), "{event}");
+        assert_eq!(event["reason"], reason(&refused).1);
+    }
 }
 
 #[tokio::test]
