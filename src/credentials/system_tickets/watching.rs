@@ -240,8 +240,45 @@ fn pause_after(error: &TicketError, refusals: u32, random: &dyn Random) -> Durat
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::super::footprint_tests::system_tickets_by;
     use super::*;
+    use crate::clock::ManualClock;
     use crate::random::SeededRandom;
+
+    /// Panics once when it is told to.
+    #[derive(Debug, Default)]
+    struct Fragile(AtomicBool);
+
+    impl Random for Fragile {
+        fn fraction(&self) -> f64 {
+            assert!(!self.0.swap(false, Ordering::SeqCst), "it panics");
+            0.5
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_leaves_no_tenant_silent() {
+        let directory = tempfile::tempdir().unwrap();
+        let (random, clock) = (Arc::new(Fragile::default()), ManualClock::new(Timestamp::UNIX_EPOCH));
+        let tickets = system_tickets_by(Arc::clone(&random) as _, directory.path(), clock.clone(), 10).await;
+        let mut watch = tickets.watch(["Cust1".parse().unwrap()]);
+        watch.begin(0);
+        assert_eq!(watch.next().await, 0);
+        assert!(matches!(watch.outcome(0), Some(Err(TicketError::NotRegistered))));
+        random.0.store(true, Ordering::SeqCst);
+        tickets.forget_all();
+        assert!(watch.outcome(0).is_none());
+        let next = async {
+            while watch.next().now_or_never().is_none() {
+                clock.advance(PAUSE);
+                tokio::task::yield_now().await;
+            }
+        };
+        next.await;
+        assert!(!random.0.load(Ordering::SeqCst) && watch.outcome(0).is_some());
+    }
 
     #[test]
     fn a_tenant_that_stays_refused_is_asked_for_ever_more_seldom_and_every_quarter_of_an_hour_at_least() {

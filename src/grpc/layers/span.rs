@@ -355,12 +355,19 @@ mod tests {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
         let _subscribed = tracing::subscriber::set_default(subscriber);
-        let handler = service_fn(move |_request: Request<Body>| {
-            let answer = answer();
+        let handler = service_fn(move |request: Request<Body>| {
+            let (answer, parts) = (answer(), request.extensions().get::<PartLog>().cloned());
             async move {
                 record_caller(&CallerId::ServiceAccount("crm/sync".parse().unwrap()));
                 record_tenant("Cust12345".parse().unwrap());
                 let Some(status) = answer else { return std::future::pending().await };
+                let status = parts.map_or_else(
+                    || status.clone(),
+                    |log| {
+                        log.refused("Cust1".parse().unwrap(), &status);
+                        Status::new(Code::Ok, "")
+                    },
+                );
                 Ok::<_, Infallible>(status.into_http())
             }
         });
@@ -388,6 +395,18 @@ mod tests {
         assert_eq!(line["span"]["superoffice.context_identifier"], "Cust12345");
         assert_eq!(line["span"]["ticketd.caller"], "serviceaccount:crm/sync");
         assert_eq!(line["span"]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    }
+
+    #[tokio::test]
+    async fn what_there_is_not_of_one_of_several_tenants_is_logged_as_a_call_that_fails_once_a_second() {
+        let path = "/superoffice.ticket.v1.TicketService/BatchGetSystemTickets";
+        let lines = logged_of(10, path, || Some(TicketError::Internal(CANARY.to_owned()).into())).await;
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!((&line["level"], &line["fields"]["reason"]), (&"ERROR".into(), &"INTERNAL".into()));
+        assert_eq!((&line["fields"]["tenant"], &line["fields"]["unlogged"]), (&"Cust1".into(), &0.into()));
+        assert_eq!(line["fields"]["cause"], format!("an internal fault: {CANARY}"));
+        assert_eq!(line["span"]["ticketd.caller"], "serviceaccount:crm/sync");
+        assert!(line["span"]["otel.status_code"].is_null(), "the call did not fail: {line}");
     }
 
     #[tokio::test]
