@@ -42,7 +42,7 @@ pub(super) struct Watched {
 #[derive(Default)]
 struct Told {
     /// What the watchers were woken for last: what comes is compared with it.
-    told: Option<Outcome>,
+    news: Option<Outcome>,
     /// What whoever looks finds.
     latest: Option<Outcome>,
     /// The tenant's ticket was taken away since the keeper last began to ask for it.
@@ -95,7 +95,7 @@ impl Watches {
             }
             // That is what this watcher is told.
             let latest = latest.clone();
-            told.told = Some(latest);
+            told.news = Some(latest);
             watcher.tell(place);
         }
         drop(told);
@@ -160,7 +160,7 @@ impl Watched {
         if told.dropped.is_some() {
             return;
         }
-        if told.told.as_ref().is_some_and(|told| !is_news(told, &outcome)) {
+        if told.news.as_ref().is_some_and(|news| !is_news(news, &outcome)) {
             match (&told.latest, &mut outcome) {
                 (Some(Ok(_)), Err(_)) => return,
                 // Not all have looked yet, and to them it comes as it came.
@@ -170,7 +170,7 @@ impl Watched {
             told.latest = Some(outcome);
             return;
         }
-        told.told = Some(outcome.clone());
+        told.news = Some(outcome.clone());
         told.latest = Some(outcome);
         for (watcher, place) in told.watchers.values() {
             watcher.tell(*place);
@@ -184,7 +184,7 @@ impl Watched {
 
     fn drop_ticket(&self, dropped: Dropped) {
         let mut told = lock(&self.told);
-        told.told = None;
+        told.news = None;
         told.latest = None;
         told.dropped = Some(dropped);
         drop(told);
