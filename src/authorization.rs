@@ -25,6 +25,6 @@ pub use explanation::Explanation;
 pub use in_force::PolicyInForce;
 pub use method::Method;
 pub use mistake::{Mistake, PolicyError, Problem};
-pub use pace::Pace;
+pub use pace::{Pace, Uncounted};
 pub use policy::{Decision, Limits, Permit, Policy};
 pub use settings::Settings;

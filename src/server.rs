@@ -68,7 +68,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::credentials::KeptGrants;
 use crate::crypto::RandomnessError;
-use crate::grpc::layers::{self, Callers, Places};
+use crate::grpc::layers::{self, Callers, Conditions, Places};
 use crate::grpc::{self, Calls, Permits};
 use crate::http::Onboarding;
 use crate::identity::{self, ServiceAccounts};
@@ -231,39 +231,32 @@ impl Server {
         let addresses = Addresses::of(&entrances, &observers, pages.as_ref());
         superoffice.redirect_uris.extend(pages.as_ref().map(|pages| pages.settings.public_url.redirect_uri()));
 
-        let stop = Stop::default();
+        let (stop, mut tasks) = (Stop::default(), Tasks::default());
         let abort_on_drop = stop.abort_on_drop();
-        let mut tasks = Tasks::default();
-        let request_timeout = settings.request_timeout;
-        let places = || Places::new(settings.max_calls);
-        let lifetime = |max_age, phases: Phases| Lifetime {
-            max_age,
-            phases,
-            clock: Arc::clone(&clock),
-            random: Arc::clone(&random),
-        };
         let log_pace = Arc::new(LogPace::new(Arc::clone(&clock)));
-        let connections = |calls: Calls, hits, places, callers, audit, lifetime| Connections {
+        let conditions = |callers, audit| Conditions {
+            places: Places::new(settings.max_calls),
+            request_timeout: settings.request_timeout,
+            audit,
+            callers,
+            log_pace: Arc::clone(&log_pace),
+            clock: Arc::clone(&clock),
+        };
+        let connections = |calls: Calls, hits, lifetime| Connections {
             door: Plaintext,
-            calls: layers::around(
-                calls,
-                request_timeout,
-                places,
-                callers,
-                audit,
-                Arc::clone(&log_pace),
-                Arc::clone(&clock),
-            ),
+            calls,
             hits,
             max_calls: settings.max_calls_per_connection,
             lifetime,
-            pace: Arc::new(LogPace::new(Arc::clone(&clock))),
+            pace: Arc::clone(&log_pace),
         };
 
         let health = Health::new().await;
         let probe_age = settings.max_connection_age.min(PROBE_AGE);
+        let lifetime = Lifetime::new(probe_age, stop.phases(), &process);
         let probes = answers(Routes::new(health.for_kubelets()));
-        let probes = connections(probes, None, places(), None, Audit::off(), lifetime(probe_age, stop.phases()));
+        let probes = layers::around(probes, &conditions(None, Audit::off()));
+        let probes = connections(probes, None, lifetime);
         let caps = Caps::new(&settings);
         let overviews = Arc::new(OnceLock::new());
         let replica = observers::replica(superoffice.environment, &store);
@@ -290,36 +283,24 @@ impl Server {
             reload::audit_key(&audit),
             telemetry.log_filter_file.map(reload::log_filter),
         ];
-        let followed = followed.into_iter().flatten().collect();
-        tasks.spawn("watch over changed files", reload::follow(followed, Arc::clone(&clock)));
+        let following = reload::follow(followed.into_iter().flatten().collect(), Arc::clone(&clock));
+        tasks.spawn("watch over changed files", following);
         let pace = Pace::new(Arc::clone(&clock));
-        let permits = Permits::new(policy.clone(), pace.clone());
+        let permits = Permits::new(policy.clone());
         let routes = use_cases.routes(&store, &superoffice, &permits, &process).add_service(health.for_callers());
         let routes = if settings.reflection { with_reflection(routes)? } else { routes };
         let (phases, open) = (stop.phases(), TaskTracker::new());
-        let lifetime = lifetime(settings.max_connection_age, phases.clone());
+        let lifetime = Lifetime::new(settings.max_connection_age, phases.clone(), &process);
         let known = callers(identity, &settings, &process, &mut tasks)?;
-        let places = places();
+        let conditions = conditions(Some(known), audit.clone());
         let paced = layers::paced(answers(routes), policy.clone(), pace.clone());
-        let shared = layers::Shared {
-            places: places.clone(),
-            request_timeout,
-            audit: audit.clone(),
-            callers: known.clone(),
-            policy,
-            pace,
-            log_pace: Arc::clone(&log_pace),
-            clock: Arc::clone(&clock),
-        };
-        let hits = use_cases.hits(shared, &superoffice);
-        let callers = connections(paced, Some(hits), places, Some(known), audit.clone(), lifetime.clone());
+        let calls = layers::around(paced, &conditions);
+        let hits = use_cases.hits(&conditions, policy, pace, &superoffice);
+        let callers = connections(calls, Some(hits), lifetime.clone());
         entrances.serve(&caps, &callers, &mut tasks, &open);
         if let Some(pages) = pages {
-            let onboarding = Onboarding {
-                sign_ins: use_cases.sign_ins,
-                public_url: pages.settings.public_url.clone(),
-                issuer: superoffice.issuer().to_owned(),
-            };
+            let (public_url, issuer) = (pages.settings.public_url.clone(), superoffice.issuer().to_owned());
+            let onboarding = Onboarding { sign_ins: use_cases.sign_ins, public_url, issuer };
             let serving =
                 pages.serve(onboarding, use_cases.notices, audit.clone(), lifetime, caps.proxies, open.clone());
             tasks.spawn("pages", serving);
@@ -327,8 +308,7 @@ impl Server {
 
         health.ready().await;
         addresses.log();
-        let steps = settings.steps();
-        let kept_grants = use_cases.kept_grants;
+        let (steps, kept_grants) = (settings.steps(), use_cases.kept_grants);
         let parts = Parts { tasks, health, phases, open, kept_grants, store, audit, steps, clock };
         let running = tokio::spawn(run(parts, stop.clone()));
         Ok(Self { addresses, stop, running, _abort_on_drop: abort_on_drop })

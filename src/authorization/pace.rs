@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
@@ -30,26 +30,11 @@ impl Pace {
 
     /// Counts so many calls of the caller, all or none of them. The error is how long it has to wait.
     pub fn admit(&self, caller: &CallerId, limits: Limits, calls: u32) -> Result<(), Duration> {
-        self.count(caller, limits, calls, calls)
-    }
-
-    /// Counts the rest of so many calls that come as one, which is counted already. Refused, it has to come anew as a
-    /// whole.
-    pub fn admit_rest(&self, caller: &CallerId, limits: Limits, calls: u32) -> Result<(), Duration> {
-        let again = Duration::from_nanos(interval(limits));
-        self.count(caller, limits, calls.saturating_sub(1), calls).map_err(|wait| wait.saturating_add(again))
-    }
-
-    /// Counts so many calls out of those that come `at_once`.
-    fn count(&self, caller: &CallerId, limits: Limits, calls: u32, at_once: u32) -> Result<(), Duration> {
         let due = self.due.get_with_by_ref(caller, Arc::default);
-        let now = u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let interval = interval(limits);
-        let cost = interval.saturating_mul(calls.into());
-        // More at once than the burst are let through when the whole burst is there: they could else never be.
-        let early = interval.saturating_mul(limits.burst.get().max(at_once).into());
+        let now = self.now();
+        let cost = interval(limits).saturating_mul(calls.into());
         let next = |due: u64| due.max(now).saturating_add(cost);
-        let latest = now.saturating_add(early);
+        let latest = now.saturating_add(early(limits, calls));
         match due
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| Some(next(due)).filter(|next| *next <= latest))
         {
@@ -57,6 +42,54 @@ impl Pace {
             Err(due) => Err(Duration::from_nanos(next(due).saturating_sub(latest))),
         }
     }
+
+    /// Lets a call begin that counts as several, how many of which is not known yet. It is refused if not even one may come.
+    pub fn begin(&self, caller: &CallerId, limits: Limits) -> Result<Uncounted, Duration> {
+        let (due, now) = (self.due.get_with_by_ref(caller, Arc::default), self.now());
+        let next = due.load(Ordering::Relaxed).max(now).saturating_add(interval(limits));
+        let wait = next.saturating_sub(now.saturating_add(early(limits, 1)));
+        if wait > 0 {
+            return Err(Duration::from_nanos(wait));
+        }
+        Ok(Uncounted { pace: self.clone(), caller: caller.clone(), limits, is_counted: AtomicBool::new(false) })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A call that counts as several, and is not counted yet. Dropped as such it counts as one.
+#[derive(Debug)]
+pub struct Uncounted {
+    pace: Pace,
+    caller: CallerId,
+    limits: Limits,
+    is_counted: AtomicBool,
+}
+
+impl Uncounted {
+    /// Counts it as so many, all or none of them: what others of the same caller have begun is no part of that. The error
+    /// is how long it has to wait.
+    pub fn admit(&self, calls: u32) -> Result<(), Duration> {
+        self.is_counted.store(true, Ordering::Relaxed);
+        self.pace.admit(&self.caller, self.limits, calls)
+    }
+}
+
+impl Drop for Uncounted {
+    fn drop(&mut self) {
+        if !*self.is_counted.get_mut() {
+            // It is over: there is nothing to refuse any more.
+            let _ = self.pace.admit(&self.caller, self.limits, 1);
+        }
+    }
+}
+
+/// How much earlier than due so many at once may be, in nanoseconds. More than the burst are let through when the whole burst
+/// is there: they could else never be.
+fn early(limits: Limits, at_once: u32) -> u64 {
+    interval(limits).saturating_mul(limits.burst.get().max(at_once).into())
 }
 
 /// Between two calls of a caller that keeps to its rate, in nanoseconds.
@@ -106,6 +139,22 @@ mod tests {
     }
 
     #[test]
+    fn of_two_calls_that_are_larger_than_the_burst_and_come_together_one_passes() {
+        let ((pace, clock), caller) = (pace(), CallerId::UnixUser(1));
+        let begin = || pace.begin(&caller, limits(10, 20));
+        let (first, second) = (begin().unwrap(), begin().unwrap());
+        assert_eq!((first.admit(100), second.admit(100)), (Ok(()), Err(Duration::from_secs(10))));
+        drop((first, second));
+        assert_eq!(begin().unwrap_err(), Duration::from_millis(8_100), "neither counts once more when it ends");
+        clock.advance(Duration::from_secs(10));
+        // What is never counted as several, because it cannot be read, counts as one.
+        for _ in 0..20 {
+            drop(begin().unwrap());
+        }
+        assert_eq!(begin().unwrap_err(), Duration::from_millis(100));
+    }
+
+    #[test]
     fn many_callers_take_no_more_memory_than_ten_thousand() {
         let (pace, _clock) = pace();
         for user in 0..30_000 {
@@ -139,17 +188,14 @@ mod tests {
             calls in 1_u32..101,
         ) {
             let ((pace, clock), caller) = (pace(), CallerId::Unidentified);
-            let come = || {
-                pace.admit(&caller, limits(rps, burst), 1)?;
-                pace.admit_rest(&caller, limits(rps, burst), calls)
-            };
+            let come = || pace.begin(&caller, limits(rps, burst))?.admit(calls);
             prop_assert_eq!(come(), Ok(()), "nothing was asked for before");
             for _ in 0..100 {
                 let mut waits = 0;
                 while let Err(wait) = come() {
                     clock.advance(wait);
                     waits += 1;
-                    prop_assert!(waits <= 2, "for the first of them, and for the others");
+                    prop_assert!(waits <= 2, "for one of them, and for all");
                 }
             }
         }

@@ -85,6 +85,8 @@ struct Inner {
     schedule: Schedule,
     warming: Warming,
     watches: Watches,
+    /// How many of those who keep watched tenants may get a ticket at once.
+    keepers: Semaphore,
     counters: Counters,
     /// Calls and renewals that wait for a load.
     waiters: AtomicUsize,
@@ -119,6 +121,7 @@ impl SystemTickets {
             schedule: Schedule::default(),
             warming: Warming::default(),
             watches: Watches::default(),
+            keepers: Semaphore::new(settings.renewals_in_flight),
             counters: Counters::default(),
             settings,
             keep_alive: exchange.keep_alive(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{TicketAnswer, TicketError};
+use super::{TicketAnswer, TicketError, TicketOrigin};
 use crate::identifiers::ContextIdentifier;
 
 /// What a tenant's watchers are told.
@@ -41,10 +41,22 @@ pub(super) struct Watched {
 
 #[derive(Default)]
 struct Told {
+    /// What the watchers were woken for last: what comes is compared with it.
+    news: Option<Outcome>,
+    /// What whoever looks finds.
     latest: Option<Outcome>,
     /// The tenant's ticket was taken away since the keeper last began to ask for it.
-    is_dropped: bool,
+    dropped: Option<Dropped>,
     watchers: HashMap<u64, (Arc<Watcher>, usize)>,
+}
+
+/// How a ticket was taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropped {
+    /// No other was.
+    Alone,
+    /// Those of all tenants were.
+    WithAll,
 }
 
 /// One who watches several tenants, each at a place.
@@ -76,7 +88,14 @@ impl Watches {
         });
         let mut told = lock(&kept.watched.told);
         told.watchers.insert(watcher.id, (Arc::clone(watcher), place));
-        if told.latest.is_some() {
+        if let Some(latest) = &mut told.latest {
+            if let Ok(answer) = latest {
+                // It is in memory by now.
+                answer.origin = TicketOrigin::Cache;
+            }
+            // That is what this watcher is told.
+            let latest = latest.clone();
+            told.news = Some(latest);
             watcher.tell(place);
         }
         drop(told);
@@ -106,14 +125,14 @@ impl Watches {
     /// The tenant's ticket was taken away.
     pub(super) fn drop_ticket(&self, tenant: ContextIdentifier) {
         if let Some(kept) = lock(&self.tenants).get(&tenant) {
-            kept.watched.drop_ticket();
+            kept.watched.drop_ticket(Dropped::Alone);
         }
     }
 
     /// Those of all tenants were.
     pub(super) fn drop_tickets(&self) {
         for kept in lock(&self.tenants).values() {
-            kept.watched.drop_ticket();
+            kept.watched.drop_ticket(Dropped::WithAll);
         }
     }
 
@@ -124,23 +143,34 @@ impl Watches {
 }
 
 impl Watched {
-    /// What the watchers were told last, unless that was taken away.
+    /// What there is to tell, unless that was taken away.
     pub(super) fn latest(&self) -> Option<Outcome> {
         lock(&self.told).latest.clone()
     }
 
-    /// Whether the ticket was taken away since this was last asked.
-    pub(super) fn take_dropped(&self) -> bool {
-        std::mem::take(&mut lock(&self.told).is_dropped)
+    /// How the ticket was taken away, if it was since this was last asked.
+    pub(super) fn take_dropped(&self) -> Option<Dropped> {
+        lock(&self.told).dropped.take()
     }
 
-    /// Wakes all who watch the tenant, if `is_news` beside what they were told last. An outcome from before the ticket was
-    /// taken away is none.
-    pub(super) fn tell(&self, outcome: Outcome, is_news: impl FnOnce(&Outcome, &Outcome) -> bool) {
+    /// Wakes all who watch the tenant, if `is_news` beside what they were told last; else whoever looks later finds it, unless
+    /// it is a failure and there is a ticket. An outcome from before the ticket was taken away is none.
+    pub(super) fn tell(&self, mut outcome: Outcome, is_news: impl FnOnce(&Outcome, &Outcome) -> bool) {
         let mut told = lock(&self.told);
-        if told.is_dropped || told.latest.as_ref().is_some_and(|latest| !is_news(latest, &outcome)) {
+        if told.dropped.is_some() {
             return;
         }
+        if told.news.as_ref().is_some_and(|news| !is_news(news, &outcome)) {
+            match (&told.latest, &mut outcome) {
+                (Some(Ok(_)), Err(_)) => return,
+                // Not all have looked yet, and to them it comes as it came.
+                (Some(Ok(before)), Ok(new)) if Arc::ptr_eq(&before.ticket, &new.ticket) => new.origin = before.origin,
+                _ => {}
+            }
+            told.latest = Some(outcome);
+            return;
+        }
+        told.news = Some(outcome.clone());
         told.latest = Some(outcome);
         for (watcher, place) in told.watchers.values() {
             watcher.tell(*place);
@@ -152,10 +182,11 @@ impl Watched {
         self.changed.notified().await;
     }
 
-    fn drop_ticket(&self) {
+    fn drop_ticket(&self, dropped: Dropped) {
         let mut told = lock(&self.told);
+        told.news = None;
         told.latest = None;
-        told.is_dropped = true;
+        told.dropped = Some(dropped);
         drop(told);
         self.changed.notify_one();
     }
@@ -221,8 +252,31 @@ impl fmt::Debug for Watcher {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use jiff::Timestamp;
 
     use super::*;
+    use crate::credentials::SystemTicket;
+    use crate::crypto::KeptAuditName;
+    use crate::identifiers::Ticket;
+    use crate::superoffice::{TenantState, TenantStatus};
+
+    fn answer(state: TenantState) -> TicketAnswer {
+        let fingerprint = "00000000000000000000000000000001".parse().unwrap();
+        let ticket = SystemTicket {
+            context_identifier: tenant("Cust1"),
+            ticket: Ticket::new("7T:1".to_owned()),
+            fingerprint,
+            issued_for: fingerprint,
+            issue_time: Timestamp::UNIX_EPOCH,
+            expire_time: Timestamp::MAX,
+            refresh_time: Timestamp::MAX,
+            webapi_url: None,
+            netserver_url: None,
+            audit_name: KeptAuditName::default(),
+        };
+        let tenant = Arc::new(TenantStatus { state, webapi_url: None, valid_until: Timestamp::MAX });
+        TicketAnswer { ticket: Arc::new(ticket), origin: TicketOrigin::Exchange, tenant, refresh_warning: None }
+    }
 
     fn tenant(text: &str) -> ContextIdentifier {
         text.parse().unwrap()
@@ -259,6 +313,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_comes_late_is_told_the_latest_and_that_it_was_there() {
+        let registry = Watches::default();
+        let (first, late) = (registry.watcher(), registry.watcher());
+        let state = registry.join(tenant("Cust1"), &first, 0, idle);
+        state.tell(Ok(answer(TenantState::Running)), |_, _| true);
+        assert_eq!(first.next().now_or_never(), Some(0));
+        let origin = || state.latest().unwrap().unwrap().origin;
+        assert_eq!(origin(), TicketOrigin::Exchange);
+        state.tell(Ok(answer(TenantState::Unknown)), |told, _| {
+            assert!(told.as_ref().is_ok_and(|told| told.tenant.state == TenantState::Running), "what was told");
+            false
+        });
+        state.tell(refusal(), |_, _| false);
+        assert_eq!(first.next().now_or_never(), None);
+        registry.join(tenant("Cust1"), &late, 0, idle);
+        assert_eq!(late.next().now_or_never(), Some(0));
+        assert_eq!(state.latest().unwrap().unwrap().tenant.state, TenantState::Unknown);
+        assert_eq!(origin(), TicketOrigin::Cache);
+        // Between refusals that are the same to who was told the later one counts.
+        state.tell(refusal(), |_, _| true);
+        state.tell(Err(TicketError::Overloaded), |_, _| false);
+        assert_eq!(state.latest().unwrap().unwrap_err(), TicketError::Overloaded);
+    }
+
+    #[tokio::test]
     async fn nothing_is_left_when_the_last_has_left() {
         let registry = Watches::default();
         let (first, second) = (registry.watcher(), registry.watcher());
@@ -284,7 +363,7 @@ mod tests {
         assert!(state.latest().is_none());
         state.tell(refusal(), |_, _| true);
         assert_eq!(watcher.next().now_or_never(), None, "it was asked for before");
-        assert!(state.take_dropped() && !state.take_dropped());
+        assert_eq!((state.take_dropped(), state.take_dropped()), (Some(Dropped::Alone), None));
         state.tell(refusal(), |_, _| true);
         assert_eq!(watcher.next().now_or_never(), Some(0));
     }

@@ -32,29 +32,38 @@ pub use self::caller::{CallerError, Callers};
 use self::deadline::Deadline;
 pub use self::deadline::{Arrival, time_for};
 pub use self::held::{Closing, held_by_body, is_stream};
-pub use self::hit::{AnswerBody, Hit, Hits, ReadyBody, Shared};
+pub use self::hit::{AnswerBody, Hit, Hits, ReadyBody};
 use self::load_shed::LoadShed;
 pub use self::load_shed::{Place, Places};
 use self::rate_limit::RateLimit;
 use self::span::CallSpan;
-pub use self::span::{code_name, record_tenant};
+pub use self::span::{PartLog, code_name, record_tenant};
 use super::{Calls, status};
 use crate::audit::Audit;
 use crate::authorization::{Pace, PolicyInForce};
 use crate::clock::Clock;
 use crate::log_pace::LogPace;
 
-/// Puts the layers around `calls`, which know their caller then. No call takes longer than `request_timeout`, and there are
-/// never more than `places`. Without `callers` everybody may call, and is not looked at.
-pub fn around(
-    calls: Calls,
-    request_timeout: Duration,
-    places: Places,
-    callers: Option<Callers>,
-    audit: Audit,
-    log_pace: Arc<LogPace>,
-    clock: Arc<dyn Clock>,
-) -> Calls {
+/// What the calls of a listener are held to, in the layers and past them. Clones share all of it.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    /// How many calls may be answered at once.
+    pub places: Places,
+    /// The longest a call may take, whatever deadline its caller sets.
+    pub request_timeout: Duration,
+    /// Where calls are written down.
+    pub audit: Audit,
+    /// Who may call. Without it everybody may, and is not looked at.
+    pub callers: Option<Callers>,
+    /// How often failures are logged.
+    pub log_pace: Arc<LogPace>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Puts the layers around `calls`, which know their caller then.
+pub fn around(calls: Calls, conditions: &Conditions) -> Calls {
+    let Conditions { places, request_timeout, audit, callers, log_pace, clock } = conditions.clone();
     let told = calls.map_response(in_our_words);
     let known = Identify::new(told, callers);
     let timed = Deadline::new(known, request_timeout, Arc::clone(&clock));
@@ -66,6 +75,15 @@ pub fn around(
 /// Holds the callers of `calls` to the policy's limits. It goes inside of [`around`], which knows them.
 pub fn paced(calls: Calls, policy: PolicyInForce, pace: Pace) -> Calls {
     BoxCloneSyncService::new(RateLimit::new(calls, policy, pace))
+}
+
+/// Whether a call of the method at `path` is about several tenants, each of which counts and is told of.
+fn is_about_several(path: &str) -> bool {
+    const METHODS: [&str; 2] = [
+        "/superoffice.ticket.v1.TicketService/BatchGetSystemTickets",
+        "/superoffice.ticket.v1.TicketService/WatchSystemTickets",
+    ];
+    METHODS.contains(&path)
 }
 
 /// Replaces the status of a refusal that is not ours. What else it says in headers, such as the encodings that are

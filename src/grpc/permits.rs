@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use thiserror::Error;
 use tokio::sync::watch;
 use tonic::{Request, Status};
 
 use super::layers::CallRecord;
 use super::status;
-use crate::authorization::{Decision, Method, Pace, Permit, PolicyInForce};
+use crate::authorization::{Decision, Method, Permit, PolicyInForce, Uncounted};
 use crate::identifiers::{Caller, CallerId, ContextIdentifier};
 use crate::metrics;
 
@@ -13,7 +15,6 @@ use crate::metrics;
 #[derive(Clone, Debug)]
 pub struct Permits {
     policy: PolicyInForce,
-    pace: Pace,
 }
 
 /// Why a call may not go on.
@@ -28,9 +29,9 @@ pub(super) enum PermitError {
 }
 
 impl Permits {
-    /// By this policy, and by the `pace` that callers are held to.
-    pub fn new(policy: PolicyInForce, pace: Pace) -> Self {
-        Self { policy, pace }
+    /// By this policy.
+    pub fn new(policy: PolicyInForce) -> Self {
+        Self { policy }
     }
 
     /// Whether the request's caller may call the method for the tenant, and what comes with that.
@@ -61,11 +62,14 @@ impl Permits {
         method: Method,
         tenant: ContextIdentifier,
     ) -> Result<Permit, Status> {
-        self.decide(caller, method, tenant).ok_or_else(|| {
-            // No call ends with it, and is counted by its end.
-            metrics::AUTHZ_DENIED.count(&[method.full_name(), "not_authorized"]);
-            Self::denied(caller, method, tenant)
-        })
+        self.decide(caller, method, tenant).ok_or_else(|| Self::denied_one(caller, method, tenant))
+    }
+
+    /// What a caller is told of one of several tenants for which it may not call the method.
+    pub(super) fn denied_one(caller: &CallerId, method: Method, tenant: ContextIdentifier) -> Status {
+        // No call ends with it, and is counted by its end.
+        metrics::AUTHZ_DENIED.count(&[method.full_name(), "not_authorized"]);
+        Self::denied(caller, method, tenant)
     }
 
     /// What a caller is told that may not call the method for the tenant.
@@ -79,13 +83,6 @@ impl Permits {
             Decision::Allowed(permit) => Some(permit),
             Decision::Denied => None,
         }
-    }
-
-    /// Counts a call for several tenants as so many calls of the caller, one of which was counted when it came.
-    pub(super) fn admit(&self, caller: &CallerId, tenants: usize) -> Result<(), Status> {
-        let Some(limits) = self.policy.current().limits(caller) else { return Ok(()) };
-        let calls = u32::try_from(tenants).unwrap_or(u32::MAX);
-        self.pace.admit_rest(caller, limits, calls).map_err(status::rate_limited)
     }
 
     /// Tells of each replacement of the policy from now on.
@@ -111,6 +108,12 @@ impl Permits {
             matches!(decision, Decision::Allowed(_))
         }
     }
+}
+
+/// Counts a call for several tenants as so many calls of its caller, if those are limited.
+pub(super) fn admit<T>(request: &Request<T>, tenants: usize) -> Result<(), Status> {
+    let Some(uncounted) = request.extensions().get::<Arc<Uncounted>>() else { return Ok(()) };
+    uncounted.admit(u32::try_from(tenants).unwrap_or(u32::MAX)).map_err(status::rate_limited)
 }
 
 /// Who calls.

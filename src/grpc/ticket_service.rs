@@ -4,8 +4,8 @@ use futures_util::future::join_all;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::convert::{self, GrantOf};
-use super::layers::{CallRecord, Closing};
-use super::permits::{Permits, caller_of};
+use super::layers::{CallRecord, Closing, PartLog};
+use super::permits::{self, Permits, caller_of};
 use super::proto::invalidate_system_ticket_request::Cause;
 use super::proto::{
     BatchGetSystemTicketsRequest, BatchGetSystemTicketsResponse, GetSystemTicketRequest, GetSystemTicketResponse,
@@ -65,14 +65,15 @@ impl ticket_service_server::TicketService for TicketService {
     ) -> Result<Response<BatchGetSystemTicketsResponse>, Status> {
         let (record, caller) = (CallRecord::of(&request), &caller_of(&request)?.id);
         let tenants = convert::context_identifiers(&request.get_ref().context_identifiers)?;
-        self.permits.admit(caller, tenants.len())?;
+        let min_validity = convert::min_validity(request.get_ref().min_validity)?;
+        self.system_tickets.check_min_validity(min_validity)?;
+        permits::admit(&request, tenants.len())?;
+        record.parts(&tenants);
         let permits = tenants.into_iter().map(|tenant| {
             let permit = self.permits.permit_one(caller, Method::BatchGetSystemTickets, tenant);
             (tenant, permit)
         });
         let permits: Vec<_> = permits.collect();
-        let min_validity = convert::min_validity(request.get_ref().min_validity)?;
-        self.system_tickets.check_min_validity(min_validity)?;
         let answers = join_all(permits.into_iter().map(async |(tenant, permit)| {
             let answer = match &permit {
                 Ok(_) => self.system_tickets.get(tenant, min_validity).await.map_err(Status::from),
@@ -80,8 +81,12 @@ impl ticket_service_server::TicketService for TicketService {
             };
             (tenant, permit.ok(), answer)
         }));
-        let outcomes = answers.await.into_iter().map(|(tenant, permit, answer)| {
-            record.part(tenant, permit.as_ref().map(|permit| &permit.rule), answer.as_ref());
+        let log = request.extensions().get::<PartLog>();
+        let outcomes = answers.await.into_iter().enumerate().map(|(place, (tenant, permit, answer))| {
+            record.part(place, tenant, permit.as_ref().map(|permit| &permit.rule), answer.as_ref());
+            if let (Some(log), Err(refusal)) = (log, &answer) {
+                log.refused(tenant, refusal);
+            }
             convert::system_ticket_outcome(tenant, permit.as_ref(), answer.as_ref(), &self.superoffice)
         });
         Ok(Response::new(BatchGetSystemTicketsResponse { outcomes: outcomes.collect() }))
@@ -95,20 +100,21 @@ impl ticket_service_server::TicketService for TicketService {
     ) -> Result<Response<TicketStream>, Status> {
         let (record, caller) = (CallRecord::of(&request), &caller_of(&request)?.id);
         let tenants = convert::context_identifiers(&request.get_ref().context_identifiers)?;
-        self.permits.admit(caller, tenants.len())?;
         let (permits, superoffice) = (self.permits.clone(), Arc::clone(&self.superoffice));
         let replaced = permits.replacements();
         let is_permitted = |tenant: &_| permits.decide(caller, Method::WatchSystemTickets, *tenant).is_some();
         if let Some(first) = tenants.first().filter(|_| !tenants.iter().any(is_permitted)) {
             // Who may have none of them has nothing to wait for, and holds no place.
+            record.parts(&tenants);
             return Err(Permits::denied(caller, Method::WatchSystemTickets, *first));
         }
         let place = self.watch_places.take(caller, tenants.len()).ok_or_else(status::too_many_watches)?;
+        permits::admit(&request, tenants.len())?;
         let closing = request.extensions().get::<Closing>().cloned().unwrap_or_default();
         record.stream();
         let watch = self.system_tickets.watch(tenants.iter().copied());
-        let caller = caller.clone();
-        let watching = Watching { watch, tenants, caller, permits, replaced, record, superoffice, closing };
+        let (caller, log) = (caller.clone(), request.extensions().get().cloned());
+        let watching = Watching { watch, tenants, caller, permits, replaced, record, log, superoffice, closing };
         Ok(Response::new(watching.stream(place)))
     }
 

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::convert;
-use super::layers::{CallRecord, Closing};
+use super::layers::{CallRecord, Closing, PartLog};
 use super::permits::Permits;
 use super::proto::{SystemTicketOutcome, WatchSystemTicketsResponse};
 use super::status;
@@ -28,6 +28,7 @@ pub(super) struct Watching {
     pub(super) permits: Permits,
     pub(super) replaced: watch::Receiver<()>,
     pub(super) record: CallRecord,
+    pub(super) log: Option<PartLog>,
     pub(super) superoffice: Arc<SuperOffice>,
     pub(super) closing: Closing,
 }
@@ -81,37 +82,49 @@ impl Open {
 
     /// What is new at this place, if anything is. It is written down by then.
     async fn look(&mut self, place: usize) -> Result<Option<SystemTicketOutcome>, Status> {
-        let Watching { watch, tenants, caller, permits, record, superoffice, .. } = &self.watching;
-        let Some(tenant) = tenants.get(place).copied() else { return Ok(None) };
+        let was_permitted = self.permits.get(place).is_some_and(Option::is_some);
         // The policy may be another one since it was heeded last.
-        let permit = permits.permit_one(caller, Method::WatchSystemTickets, tenant);
-        let outcome = match &permit {
-            Err(denied) => Err(denied.clone()),
-            Ok(_) => match watch.outcome(place) {
+        self.ask_policy(place);
+        let Watching { watch, tenants, caller, record, log, superoffice, .. } = &self.watching;
+        let Some((tenant, permit)) = tenants.get(place).copied().zip(self.permits.get(place)) else { return Ok(None) };
+        let permit = permit.as_ref();
+        let outcome = match permit {
+            None => Err(Permits::denied_one(caller, Method::WatchSystemTickets, tenant)),
+            // What there is has it looked at again.
+            Some(_) if !was_permitted => return Ok(None),
+            Some(_) => match watch.outcome(place) {
                 Some(outcome) => outcome.map_err(Status::from),
                 // Its keeper tells when there is something.
                 None => return Ok(None),
             },
         };
-        let permit = permit.ok();
-        record.message(tenant, permit.as_ref().map(|permit| &permit.rule), outcome.as_ref()).await?;
-        Ok(Some(convert::system_ticket_outcome(tenant, permit.as_ref(), outcome.as_ref(), superoffice)))
+        if let (Some(log), Err(refusal)) = (log, &outcome) {
+            log.refused(tenant, refusal);
+        }
+        record.message(tenant, permit.map(|permit| &permit.rule), outcome.as_ref()).await?;
+        Ok(Some(convert::system_ticket_outcome(tenant, permit, outcome.as_ref(), superoffice)))
     }
 
     /// Watches the tenant as long as the policy allows it, and has it looked at when that is new.
     fn heed_policy(&mut self, place: usize) {
-        let Watching { watch, tenants, caller, permits, .. } = &mut self.watching;
-        let (Some(tenant), Some(before)) = (tenants.get(place), self.permits.get_mut(place)) else { return };
-        let now = permits.decide(caller, Method::WatchSystemTickets, *tenant);
-        let has_headers = |permit: &Option<Permit>| permit.as_ref().map(|permit| permit.app_token);
-        if has_headers(&now) != has_headers(before) {
-            watch.look_again(place);
+        if self.ask_policy(place) {
+            self.watching.watch.look_again(place);
         }
+    }
+
+    /// Watches the tenant as long as the policy allows it. Answers whether what its messages say is another now.
+    fn ask_policy(&mut self, place: usize) -> bool {
+        let Watching { watch, tenants, caller, permits, .. } = &mut self.watching;
+        let (Some(tenant), Some(before)) = (tenants.get(place), self.permits.get_mut(place)) else { return false };
+        let now = permits.decide(caller, Method::WatchSystemTickets, *tenant);
         if now.is_some() {
             watch.begin(place);
         } else {
             watch.end(place);
         }
+        let has_headers = |permit: &Option<Permit>| permit.as_ref().map(|permit| permit.app_token);
+        let is_new = has_headers(&now) != has_headers(before);
         *before = now;
+        is_new
     }
 }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use super::Process;
 use super::stop::Phases;
 use crate::clock::Clock;
 use crate::random::Random;
@@ -39,6 +40,12 @@ pub(super) struct Activity {
 }
 
 impl Lifetime {
+    /// Until about this age, or the phases of a stop.
+    pub(super) fn new(max_age: Duration, phases: Phases, process: &Process) -> Self {
+        let Process { clock, random } = process.clone();
+        Self { max_age, phases, clock, random }
+    }
+
     /// Runs until the server cuts its connections.
     pub(super) async fn until_cut(&self, serving: impl Future<Output = ()>) {
         tokio::select! {

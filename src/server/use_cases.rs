@@ -8,11 +8,12 @@ use super::Process;
 use super::reload::ApplicationInUse;
 use super::tasks::Tasks;
 use crate::audit::Audit;
+use crate::authorization::{Pace, PolicyInForce};
 use crate::credentials::{
     AccessTokens, Exchange, KeptGrants, Overviews, Registrar, Settings, SignIns, SystemTickets, TenantNotices,
 };
 use crate::crypto::{KeyedHasher, RandomnessError};
-use crate::grpc::layers::{Hits, Shared};
+use crate::grpc::layers::{Conditions, Hits};
 use crate::grpc::{self, AuthorizationService, Permits, TenantService, TicketService};
 use crate::identifiers::ContextIdentifier;
 use crate::store::Store;
@@ -87,8 +88,14 @@ impl UseCases {
     }
 
     /// What is answered before any service is asked.
-    pub(super) fn hits(&self, shared: Shared, superoffice: &Arc<SuperOffice>) -> Hits {
-        Hits::new(shared, self.system_tickets.clone(), Arc::clone(superoffice))
+    pub(super) fn hits(
+        &self,
+        conditions: &Conditions,
+        policy: PolicyInForce,
+        pace: Pace,
+        superoffice: &Arc<SuperOffice>,
+    ) -> Hits {
+        Hits::new(conditions, policy, pace, self.system_tickets.clone(), Arc::clone(superoffice))
     }
 
     /// The services that callers ask.

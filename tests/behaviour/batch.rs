@@ -162,3 +162,22 @@ async fn each_tenant_has_an_event_of_its_own() {
     assert_eq!((&refused["tenant"], &refused["reason"]), (&"Cust404".into(), &"TENANT_NOT_REGISTERED".into()));
     assert_eq!(given["request_id"], refused["request_id"]);
 }
+
+#[tokio::test]
+async fn a_call_that_is_given_up_has_an_event_of_each_tenant() {
+    let audited = Audited::start(World::builder()).await;
+    let world = &audited.world;
+    world.sandbox.set_behaviour(Behaviour::Hang.at(Endpoint::Exchange));
+    let client = world.tickets();
+    let call = tokio::spawn(async move { batch(client, &[TENANT, "Cust404"], None).await });
+    eventually("its exchange is under way", || world.sandbox.requests(Endpoint::Exchange) == 1).await;
+    call.abort();
+    let cancelled = || {
+        let calls = audited.of_kind("call").into_iter();
+        calls.filter(|event| event["outcome"] == "CANCELLED").collect::<Vec<_>>()
+    };
+    eventually("it is told of", || cancelled().len() == 2).await;
+    let tenants: Vec<_> = cancelled().iter().map(|event| event["tenant"].clone()).collect();
+    assert_eq!(tenants, [TENANT, "Cust404"]);
+    assert!(cancelled().iter().all(|event| event["decision"] == "cancelled" && event["credential_hmac"].is_null()));
+}

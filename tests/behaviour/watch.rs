@@ -132,6 +132,37 @@ async fn a_tenant_that_goes_and_comes_back_is_told_of() {
 }
 
 #[tokio::test]
+async fn what_changes_while_a_ticket_is_got_is_told_without_waiting_for_it() {
+    let world = lasting().start().await;
+    world.sandbox.set_behaviour(Behaviour::Hang.at(Endpoint::Exchange));
+    let mut watch = Watch::begin(world.tickets(), &[TENANT]).await.unwrap();
+    eventually("its exchange is under way", || world.sandbox.requests(Endpoint::Exchange) == 1).await;
+    let begun = world.clock.now();
+    world.delete_tenant(TENANT).await;
+    assert_eq!(reason(&next(&world, &mut watch).await.1.unwrap_err()).1, "TENANT_NOT_REGISTERED");
+    let took = world.clock.now().duration_since(begun).unsigned_abs();
+    assert!(took < SECOND * 4, "{took:?}");
+}
+
+#[tokio::test]
+async fn many_cold_tenants_that_are_watched_are_got_a_few_at_a_time() {
+    let world = lasting().start().await;
+    let names: Vec<_> = (0..40).map(|number| format!("Cust{number}")).collect();
+    for name in &names {
+        world.add_tenant(name).await;
+    }
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    world.sandbox.set_behaviour(Behaviour::Slow(Duration::from_millis(50)).at(Endpoint::Exchange));
+    let mut watch = Watch::begin(world.tickets(), &names).await.unwrap();
+    for _ in &names {
+        watch.ticket().await;
+    }
+    let at_once = world.sandbox.peak_concurrency_at(Endpoint::Exchange);
+    println!("{} cold tenants that are watched: at most {at_once} exchanges side by side", names.len());
+    assert!((2..=16).contains(&at_once), "{at_once}");
+}
+
+#[tokio::test]
 async fn a_refusal_takes_the_ticket_away_and_a_failure_does_not() {
     let world = lasting().start().await;
     let mut watch = Watch::begin(world.tickets(), &[TENANT]).await.unwrap();
@@ -270,6 +301,7 @@ async fn another_policy_counts_for_streams_that_are_open() {
         (told[1].0.as_str(), reason(told[1].1.as_ref().unwrap_err()).1),
         ("Cust2", "TENANT_NOT_REGISTERED".to_owned())
     );
+    assert!(watch.is_silent().await, "each once");
     // What it lost is renewed no more for it, and told no more.
     let first = world.sandbox.exchanges("Cust1");
     lapse(&world, Duration::from_hours(7), Duration::from_mins(5)).await;
@@ -319,6 +351,21 @@ async fn events_of_a_stream_tell_which_ticket_left_and_when_there_was_none() {
         assert_eq!(event["request_id"], begun["request_id"]);
     }
     assert_eq!((&refused["outcome"], &refused["reason"]), (&"NOT_FOUND".into(), &"TENANT_NOT_REGISTERED".into()));
+}
+
+#[tokio::test]
+async fn a_watch_that_is_denied_every_tenant_has_an_event_of_each() {
+    let builder = lasting().config(|config| {
+        config.authorization.policy = ticketd::authorization::Policy::parse(BOTH).unwrap();
+    });
+    let audited = Audited::start(builder).await;
+    let refused =
+        Watch::begin(audited.world.tickets(), &["Cust2", "Cust404"]).await.err().expect("it may have neither");
+    let denied = audited.of_kind("call").split_off(audited.of_kind("call").len() - 2);
+    for (event, tenant) in denied.iter().zip(["Cust2", "Cust404"]) {
+        assert_eq!((&event["tenant"], &event["decision"]), (&tenant.into(), &"refused".into()), "{event}");
+        assert_eq!(event["reason"], reason(&refused).1);
+    }
 }
 
 #[tokio::test]

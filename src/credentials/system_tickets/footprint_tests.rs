@@ -35,7 +35,17 @@ fn tenant(number: usize) -> ContextIdentifier {
 
 /// Tickets of a server that has none yet, and reaches neither SuperOffice nor a tenant.
 async fn system_tickets(directory: &Path, clock: ManualClock, capacity: usize) -> SystemTickets {
-    let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(clock), Arc::new(SeededRandom::new(1)));
+    system_tickets_by(Arc::new(SeededRandom::new(1)), directory, clock, capacity).await
+}
+
+/// The same with this for its jitter.
+pub(super) async fn system_tickets_by(
+    random: Arc<dyn Random>,
+    directory: &Path,
+    clock: ManualClock,
+    capacity: usize,
+) -> SystemTickets {
+    let clock: Arc<dyn Clock> = Arc::new(clock);
     let sealing = Sealing {
         key_files: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key").into()],
         environment: Environment::Sod,

@@ -1,20 +1,25 @@
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{Instrument, error_span};
+use tracing::{Instrument, error, error_span};
 
 use super::{Inner, SystemTickets};
 use crate::credentials::error::PERMANENT;
-use crate::credentials::watches::{MOST_PLACES, Outcome, Watched, Watcher};
+use crate::credentials::watches::{Dropped, MOST_PLACES, Outcome, Watched, Watcher};
 use crate::credentials::{TicketAnswer, TicketError};
 use crate::identifiers::ContextIdentifier;
+use crate::random::Random;
 use crate::superoffice::TenantState;
 
 /// A change is told twice: by who made it, and by the store. A ticket under way between the two would be forgotten, and its
 /// exchange wasted.
 const SETTLING: Duration = Duration::from_millis(200);
+/// The longest it takes where all tenants may have changed.
+const SETTLING_OF_ALL: Duration = Duration::from_secs(5);
 /// The shortest pause before a tenant that was refused is asked for again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest, but for what SuperOffice asks for. Nobody has to tell that a tenant may be used again.
@@ -86,27 +91,14 @@ impl Drop for TicketWatch {
 /// Tells those who watch the tenant of its ticket, for as long as anybody does. It sleeps until something is touched; by
 /// itself it looks once in the life of a ticket whether its renewal was missed, and when it has lapsed.
 async fn keep(tickets: SystemTickets, tenant: ContextIdentifier, watched: Arc<Watched>) {
-    let inner = &tickets.0;
-    let mut failures = 0_u32;
+    let (inner, mut refusals) = (&tickets.0, 0);
     loop {
-        if watched.take_dropped() {
-            inner.clock.sleep(SETTLING).await;
-            continue;
-        }
-        let outcome = tickets.get(tenant, Duration::ZERO).await;
-        let rest = match &outcome {
-            Ok(answer) => {
-                failures = 0;
-                inner.until_next_look(answer)
-            }
-            Err(error) => {
-                failures = failures.saturating_add(1);
-                let pause = pause_after(error, failures);
-                inner.random.between(pause, pause.saturating_mul(2))
-            }
-        };
-        let now = inner.clock.now();
-        watched.tell(outcome, |told, new| is_news(told, new, now));
+        // Nothing that a turn has to itself is looked at after a panic, and nothing shared stays locked.
+        let turn = AssertUnwindSafe(tickets.turn(tenant, &watched, &mut refusals)).catch_unwind();
+        let rest = turn.await.unwrap_or_else(|_panic| {
+            error!(%tenant, "what watches the tenant's ticket panicked: it goes on");
+            inner.random.between(PERMANENT, PERMANENT.saturating_mul(2))
+        });
         tokio::select! {
             biased;
             () = watched.changed() => {}
@@ -115,7 +107,64 @@ async fn keep(tickets: SystemTickets, tenant: ContextIdentifier, watched: Arc<Wa
     }
 }
 
+impl SystemTickets {
+    /// Asks for the tenant's ticket once, and tells what came. Answers when to do so again if nothing changes before.
+    /// `refusals` is how often it was refused in a row.
+    async fn turn(&self, tenant: ContextIdentifier, watched: &Watched, refusals: &mut u32) -> Duration {
+        let inner = &self.0;
+        if let Some(dropped) = watched.take_dropped() {
+            *refusals = 0;
+            inner.clock.sleep(inner.settling_after(dropped)).await;
+            return Duration::ZERO;
+        }
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.get_in_turn(tenant) => outcome,
+            // What is under way may take long and goes on by itself; the answer may be another by now.
+            () = watched.changed() => return Duration::ZERO,
+        };
+        let rest = match &outcome {
+            Ok(answer) => {
+                *refusals = 0;
+                inner.until_next_look(answer)
+            }
+            Err(error) => {
+                if asks_for(error).is_none() {
+                    *refusals = refusals.saturating_add(1);
+                }
+                pause_after(error, *refusals, &*inner.random)
+            }
+        };
+        let now = inner.clock.now();
+        watched.tell(outcome, |told, new| is_news(told, new, now));
+        // What was told before may lapse sooner, and that is to be told.
+        let told = watched.latest().and_then(Result::ok);
+        let left = told.map(|told| Duration::try_from(told.ticket.expire_time.duration_since(now)).unwrap_or_default());
+        rest.min(left.unwrap_or(Duration::MAX).max(PAUSE))
+    }
+
+    /// The tenant's ticket: what is not in memory is got for so many keepers at once only, lest those of all tenants take
+    /// the places of callers.
+    async fn get_in_turn(&self, tenant: ContextIdentifier) -> Result<TicketAnswer, TicketError> {
+        let inner = &self.0;
+        let _place = match inner.cached(tenant, inner.settings.wait_before_expiry) {
+            Some(_) => None,
+            // The semaphore is never closed.
+            None => inner.keepers.acquire().await.ok(),
+        };
+        self.get(tenant, Duration::ZERO).await
+    }
+}
+
 impl Inner {
+    /// Those of all tenants do not ask at once.
+    fn settling_after(&self, dropped: Dropped) -> Duration {
+        match dropped {
+            Dropped::Alone => SETTLING,
+            Dropped::WithAll => self.random.between(SETTLING, SETTLING_OF_ALL),
+        }
+    }
+
     /// By when a ticket that was not renewed is looked after: in the middle between its renewal and its end, and at its end.
     fn until_next_look(&self, answer: &TicketAnswer) -> Duration {
         let (renewal, end) = (answer.ticket.refresh_time, answer.ticket.expire_time);
@@ -164,8 +213,8 @@ fn is_failure(error: &TicketError) -> bool {
     )
 }
 
-/// When a tenant that was refused so often in a row is asked for again, at the earliest.
-fn pause_after(error: &TicketError, failures: u32) -> Duration {
+/// How long to wait at least, where the error is none that lasts until someone acts.
+fn asks_for(error: &TicketError) -> Option<Duration> {
     match error {
         TicketError::ClockSkew { retry_after }
         | TicketError::TenantMaintenance { retry_after }
@@ -174,9 +223,74 @@ fn pause_after(error: &TicketError, failures: u32) -> Duration {
         | TicketError::CircuitOpen { retry_after }
         | TicketError::CacheFull { retry_after }
         | TicketError::StoreUnavailable { retry_after, .. }
-        | TicketError::HeldElsewhere { retry_after } => (*retry_after).max(PAUSE),
-        TicketError::Overloaded => PAUSE,
+        | TicketError::HeldElsewhere { retry_after } => Some((*retry_after).max(PAUSE)),
+        TicketError::Overloaded => Some(PAUSE),
+        _ => None,
+    }
+}
+
+/// When a tenant that was refused so often in a row is asked for again: not at the same time as others.
+fn pause_after(error: &TicketError, refusals: u32, random: &dyn Random) -> Duration {
+    let shortest = asks_for(error).unwrap_or_else(|| {
         // Someone has to act before the answer changes, and most who do tell us.
-        _ => PERMANENT.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_PAUSE),
+        PERMANENT.saturating_mul(2_u32.saturating_pow(refusals.saturating_sub(1))).min(LONGEST_PAUSE / 2)
+    });
+    random.between(shortest, shortest.saturating_mul(2).min(LONGEST_PAUSE.max(shortest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::super::footprint_tests::system_tickets_by;
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::random::SeededRandom;
+
+    /// Panics once when it is told to.
+    #[derive(Debug, Default)]
+    struct Fragile(AtomicBool);
+
+    impl Random for Fragile {
+        fn fraction(&self) -> f64 {
+            assert!(!self.0.swap(false, Ordering::SeqCst), "it panics");
+            0.5
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_leaves_no_tenant_silent() {
+        let directory = tempfile::tempdir().unwrap();
+        let (random, clock) = (Arc::new(Fragile::default()), ManualClock::new(Timestamp::UNIX_EPOCH));
+        let tickets = system_tickets_by(Arc::clone(&random) as _, directory.path(), clock.clone(), 10).await;
+        let mut watch = tickets.watch(["Cust1".parse().unwrap()]);
+        watch.begin(0);
+        assert_eq!(watch.next().await, 0);
+        assert!(matches!(watch.outcome(0), Some(Err(TicketError::NotRegistered))));
+        random.0.store(true, Ordering::SeqCst);
+        tickets.forget_all();
+        assert!(watch.outcome(0).is_none());
+        let next = async {
+            while watch.next().now_or_never().is_none() {
+                clock.advance(PAUSE);
+                tokio::task::yield_now().await;
+            }
+        };
+        next.await;
+        assert!(!random.0.load(Ordering::SeqCst) && watch.outcome(0).is_some());
+    }
+
+    #[test]
+    fn a_tenant_that_stays_refused_is_asked_for_ever_more_seldom_and_every_quarter_of_an_hour_at_least() {
+        let random = SeededRandom::new(5);
+        for (refusals, shortest, longest) in [(0, 60, 120), (1, 60, 120), (2, 120, 240), (3, 240, 480), (9, 450, 900)] {
+            for _ in 0..100 {
+                let pause = pause_after(&TicketError::NotRegistered, refusals, &random).as_secs_f64();
+                assert!((f64::from(shortest)..=f64::from(longest)).contains(&pause), "{refusals}: {pause}");
+            }
+        }
+        let hour = Duration::from_hours(1);
+        assert_eq!(pause_after(&TicketError::Throttled { retry_after: hour }, 0, &random), hour);
+        assert!(pause_after(&TicketError::Overloaded, 30, &random) <= PAUSE * 2);
     }
 }

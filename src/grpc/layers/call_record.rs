@@ -1,6 +1,7 @@
 mod streamed;
 
 use std::borrow::Cow;
+use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::identifiers::{AccessToken, Caller, ContextIdentifier, Peer};
 /// What the audit will say of a call: in the extensions of its request, where layers and services note what they know.
 /// Clones are of the same record.
 ///
-/// A call is about one tenant, or none, unless [`part`](Self::part) says otherwise: then there is an event for each part.
+/// A call is about one tenant, or none, unless [`parts`](Self::parts) says otherwise: then there is an event for each part.
 #[derive(Clone, Debug)]
 pub struct CallRecord(Option<Arc<Inner>>);
 
@@ -152,11 +153,27 @@ impl CallRecord {
         self.note(|noted| noted.whole.issued = issued);
     }
 
-    /// Notes one of several tenants that the call is about: the ticket that the answer hands out of it, or why there is
-    /// none, and which of the policy's rules allows to ask for it.
-    pub fn part(&self, tenant: ContextIdentifier, rule_id: Option<&Arc<str>>, outcome: Result<&TicketAnswer, &Status>) {
+    /// Notes which tenants the call is about, each of which has an event of its own however the call ends.
+    pub fn parts(&self, tenants: &[ContextIdentifier]) {
+        let part = |tenant: &_| Part { tenant: Some(*tenant), ..Part::default() };
+        self.note(|noted| noted.parts = tenants.iter().map(part).collect());
+    }
+
+    /// Notes of the tenant at this place among several: the ticket that the answer hands out of it, or why there is none,
+    /// and which of the policy's rules allows to ask for it.
+    pub fn part(
+        &self,
+        place: usize,
+        tenant: ContextIdentifier,
+        rule_id: Option<&Arc<str>>,
+        outcome: Result<&TicketAnswer, &Status>,
+    ) {
         let part = self.part_of(tenant, rule_id, outcome);
-        self.note(|noted| noted.parts.push(part));
+        self.note(|noted| {
+            if let Some(noted) = noted.parts.get_mut(place) {
+                *noted = part;
+            }
+        });
     }
 
     /// Whether a service has taken the call.
@@ -177,18 +194,20 @@ impl CallRecord {
         noted.add_to(&inner.head, lines, request_id, end, elapsed);
     }
 
-    /// Has an event of the call written that nothing waits for.
+    /// Has the events of the call written, which nothing waits for.
     pub(super) fn write_off(&self, request_id: &HeaderValue, end: End<'_>, elapsed: Duration) {
         let Some(inner) = &self.0 else { return };
         let (audit, mut noted) = (&inner.head.common.audit, inner.noted());
         noted.tell(request_id, end);
-        with_event(&inner.head, &noted, request_id, &noted.whole, end, Some(elapsed), |event| {
-            if noted.has_reached_a_service {
-                audit.note(&event);
-            } else {
-                audit.note_at_the_door(&event);
-            }
-        });
+        for part in noted.subjects() {
+            with_event(&inner.head, &noted, request_id, part, end, Some(elapsed), |event| {
+                if noted.has_reached_a_service {
+                    audit.note(&event);
+                } else {
+                    audit.note_at_the_door(&event);
+                }
+            });
+        }
     }
 
     fn part_of(
@@ -270,17 +289,18 @@ impl Noted {
         elapsed: Duration,
     ) {
         let audit = &head.common.audit;
-        let mut add = |part, end| {
+        for part in self.subjects() {
+            let end = match (end, &part.refusal) {
+                (End::Answered, Some(refusal)) => End::Refused(refusal),
+                _ => end,
+            };
             with_event(head, self, request_id, part, end, Some(elapsed), |event| audit.add(&event, lines));
-        };
-        match (end, self.parts.as_slice()) {
-            (End::Refused(_) | End::GivenUp | End::Broken | End::Outlived, _) | (_, []) => add(&self.whole, end),
-            (End::Answered, parts) => {
-                for part in parts {
-                    add(part, part.refusal.as_ref().map_or(End::Answered, End::Refused));
-                }
-            }
         }
+    }
+
+    /// What the call has an event about each.
+    fn subjects(&self) -> &[Part] {
+        if self.parts.is_empty() { slice::from_ref(&self.whole) } else { &self.parts }
     }
 
     /// Notes that the call's events are made.

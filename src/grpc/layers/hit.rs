@@ -18,10 +18,9 @@ use tonic::{Code, Status};
 
 use super::audit::Common;
 use super::call_record::{End, Head, Noted, REQUEST_ID, name_of_call};
-use super::{Callers, Place, Places, span, time_for};
-use crate::audit::{Audit, Lines, Receipt};
+use super::{Callers, Conditions, Place, Places, span, time_for};
+use crate::audit::{Lines, Receipt};
 use crate::authorization::{Decision, Method, Pace, PolicyInForce};
-use crate::clock::Clock;
 use crate::credentials::SystemTickets;
 use crate::grpc::proto::GetSystemTicketRequest;
 use crate::grpc::{convert, status};
@@ -61,27 +60,6 @@ struct Inner {
     superoffice: Arc<SuperOffice>,
     log_pace: Arc<LogPace>,
     untraced: AtomicU32,
-}
-
-/// The parts that the layers around the services share with [`Hits`].
-#[derive(Clone, Debug)]
-pub struct Shared {
-    /// How many calls may be answered at once.
-    pub places: Places,
-    /// The longest a call may take.
-    pub request_timeout: Duration,
-    /// Where calls are written down.
-    pub audit: Audit,
-    /// Who may call.
-    pub callers: Callers,
-    /// What they may ask for.
-    pub policy: PolicyInForce,
-    /// How often they have.
-    pub pace: Pace,
-    /// How often failures are logged.
-    pub log_pace: Arc<LogPace>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
 }
 
 /// A hit, whose answer leaves when its event is written.
@@ -124,9 +102,16 @@ pub struct ReadyBody {
 }
 
 impl Hits {
-    /// Hits in `system_tickets`, held to the same as all other calls.
-    pub fn new(shared: Shared, system_tickets: SystemTickets, superoffice: Arc<SuperOffice>) -> Self {
-        let Shared { places, request_timeout, audit, callers, policy, pace, log_pace, clock } = shared;
+    /// Hits in `system_tickets`, held to the same as all other calls. There are none where callers are not looked at.
+    pub fn new(
+        conditions: &Conditions,
+        policy: PolicyInForce,
+        pace: Pace,
+        system_tickets: SystemTickets,
+        superoffice: Arc<SuperOffice>,
+    ) -> Self {
+        let Conditions { places, request_timeout, audit, callers, log_pace, clock } = conditions.clone();
+        let callers = callers.unwrap_or_default();
         let common = Arc::new(Common { audit, clock });
         let untraced = AtomicU32::new(0);
         let held_to = Inner {

@@ -1,12 +1,15 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::Either;
 use http::{Request, Response};
 use tonic::body::Body;
 use tower::Service;
 
+use super::is_about_several;
 use crate::authorization::{Pace, PolicyInForce};
 use crate::grpc::status;
 use crate::identifiers::Caller;
@@ -24,6 +27,18 @@ impl<S> RateLimit<S> {
     pub(super) fn new(inner: S, policy: PolicyInForce, pace: Pace) -> Self {
         Self { inner, policy, pace }
     }
+
+    /// Counts the call. One that counts as several is counted by its service, once that knows how many.
+    fn admit(&self, request: &mut Request<Body>) -> Result<(), Duration> {
+        let Some(caller) = request.extensions().get::<Caller>() else { return Ok(()) };
+        let Some(limits) = self.policy.current().limits(&caller.id) else { return Ok(()) };
+        if !is_about_several(request.uri().path()) {
+            return self.pace.admit(&caller.id, limits, 1);
+        }
+        let uncounted = Arc::new(self.pace.begin(&caller.id, limits)?);
+        request.extensions_mut().insert(uncounted);
+        Ok(())
+    }
 }
 
 impl<S> Service<Request<Body>> for RateLimit<S>
@@ -38,10 +53,8 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let caller = request.extensions().get::<Caller>();
-        let limited = caller.and_then(|caller| Some((&caller.id, self.policy.current().limits(&caller.id)?)));
-        match limited.map_or(Ok(()), |(caller, limits)| self.pace.admit(caller, limits, 1)) {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        match self.admit(&mut request) {
             Ok(()) => Either::Left(self.inner.call(request)),
             Err(wait) => Either::Right(ready(Ok(status::rate_limited(wait).into_http()))),
         }

@@ -17,7 +17,7 @@ use tower::Service;
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span};
 
-use super::Arrival;
+use super::{Arrival, is_about_several};
 use crate::clock::Clock;
 use crate::grpc::status;
 use crate::identifiers::{CallerId, ContextIdentifier};
@@ -89,12 +89,16 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let method = method(request.uri().path());
         let caller = trace_context::of_caller(request.headers());
         let mut call = Call::begin(method, caller, Arc::clone(&self.clock), Arc::clone(&self.pace));
         if let Some(Arrival(time)) = request.extensions().get() {
             call.began = *time;
+        }
+        if is_about_several(request.uri().path()) {
+            let log = PartLog { span: call.span.clone(), pace: Arc::clone(&self.pace) };
+            request.extensions_mut().insert(log);
         }
         let inner = call.span.in_scope(|| self.inner.call(request));
         // Nothing that the call has to itself is looked at after a panic, and nothing shared stays locked.
@@ -211,16 +215,45 @@ impl Call {
         if let Some(denied) = denied(reason) {
             metrics::AUTHZ_DENIED.count(&[self.method, denied]);
         }
-        let Some(unlogged) = self.pace.admit(reason) else {
-            tracing::debug!(code, reason, cause = causes(status), "{event}");
-            return;
-        };
-        let cause = causes(status);
-        match level {
-            Level::ERROR => tracing::error!(code, reason, cause, unlogged, "{event}"),
-            Level::WARN => tracing::warn!(code, reason, cause, unlogged, "{event}"),
-            _ => tracing::info!(code, reason, cause, unlogged, "{event}"),
-        }
+        log(&self.pace, (level, event), reason, status, None);
+    }
+}
+
+/// Logs, of each reason one a second, the others at DEBUG. `tenant` is which it is about, where the span does not say.
+fn log(
+    pace: &LogPace,
+    (level, event): (Level, &str),
+    reason: &str,
+    status: &Status,
+    tenant: Option<ContextIdentifier>,
+) {
+    let (code, cause) = (code_name(status.code()), causes(status));
+    let tenant = tenant.map(tracing::field::display);
+    let Some(unlogged) = pace.admit(reason) else {
+        tracing::debug!(code, reason, cause, tenant, "{event}");
+        return;
+    };
+    match level {
+        Level::ERROR => tracing::error!(code, reason, cause, tenant, unlogged, "{event}"),
+        Level::WARN => tracing::warn!(code, reason, cause, tenant, unlogged, "{event}"),
+        _ => tracing::info!(code, reason, cause, tenant, unlogged, "{event}"),
+    }
+}
+
+/// In the extensions of a request about several tenants: where it is told why there is nothing of one of them, as it is of a
+/// call that ends so.
+#[derive(Clone, Debug)]
+pub struct PartLog {
+    span: Span,
+    pace: Arc<LogPace>,
+}
+
+impl PartLog {
+    /// Logs why the tenant is refused.
+    pub fn refused(&self, tenant: ContextIdentifier, status: &Status) {
+        let reason = status.get_details_error_info().map(|info| info.reason);
+        let reason = reason.as_deref().unwrap_or(code_name(status.code()));
+        self.span.in_scope(|| log(&self.pace, severity(status.code()), reason, status, Some(tenant)));
     }
 }
 
@@ -331,12 +364,19 @@ mod tests {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
         let _subscribed = tracing::subscriber::set_default(subscriber);
-        let handler = service_fn(move |_request: Request<Body>| {
-            let answer = answer();
+        let handler = service_fn(move |request: Request<Body>| {
+            let (answer, parts) = (answer(), request.extensions().get::<PartLog>().cloned());
             async move {
                 record_caller(&CallerId::ServiceAccount("crm/sync".parse().unwrap()));
                 record_tenant("Cust12345".parse().unwrap());
                 let Some(status) = answer else { return std::future::pending().await };
+                let status = parts.map_or_else(
+                    || status.clone(),
+                    |log| {
+                        log.refused("Cust1".parse().unwrap(), &status);
+                        Status::new(Code::Ok, "")
+                    },
+                );
                 Ok::<_, Infallible>(status.into_http())
             }
         });
@@ -364,6 +404,18 @@ mod tests {
         assert_eq!(line["span"]["superoffice.context_identifier"], "Cust12345");
         assert_eq!(line["span"]["ticketd.caller"], "serviceaccount:crm/sync");
         assert_eq!(line["span"]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    }
+
+    #[tokio::test]
+    async fn what_there_is_not_of_one_of_several_tenants_is_logged_as_a_call_that_fails_once_a_second() {
+        let path = "/superoffice.ticket.v1.TicketService/BatchGetSystemTickets";
+        let lines = logged_of(10, path, || Some(TicketError::Internal(CANARY.to_owned()).into())).await;
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!((&line["level"], &line["fields"]["reason"]), (&"ERROR".into(), &"INTERNAL".into()));
+        assert_eq!((&line["fields"]["tenant"], &line["fields"]["unlogged"]), (&"Cust1".into(), &0.into()));
+        assert_eq!(line["fields"]["cause"], format!("an internal fault: {CANARY}"));
+        assert_eq!(line["span"]["ticketd.caller"], "serviceaccount:crm/sync");
+        assert!(line["span"]["otel.status_code"].is_null(), "the call did not fail: {line}");
     }
 
     #[tokio::test]

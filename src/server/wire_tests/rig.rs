@@ -19,7 +19,7 @@ use tower::util::BoxCloneSyncService;
 
 use crate::audit::Audit;
 use crate::clock::ManualClock;
-use crate::grpc::layers::{self, Places};
+use crate::grpc::layers::{self, Conditions, Places};
 use crate::identifiers::Peer;
 use crate::identity::ConnectionIdentity;
 use crate::log_pace::LogPace;
@@ -70,20 +70,18 @@ impl Rig {
                 }
             }))
         };
-        let places = Places::new(settings.max_calls);
-        let request_timeout = settings.request_timeout;
+        let conditions = Conditions {
+            places: Places::new(settings.max_calls),
+            request_timeout: settings.request_timeout,
+            audit: Audit::off(),
+            callers: None,
+            log_pace: Arc::new(LogPace::new(Arc::new(clock.clone()))),
+            clock: Arc::new(clock.clone()),
+        };
         let phases = Stop::default().phases();
         let connections = Connections {
             door: Plaintext,
-            calls: layers::around(
-                handler,
-                request_timeout,
-                places,
-                None,
-                Audit::off(),
-                Arc::new(LogPace::new(Arc::new(clock.clone()))),
-                Arc::new(clock.clone()),
-            ),
+            calls: layers::around(handler, &conditions),
             hits: None,
             max_calls: settings.max_calls_per_connection,
             lifetime: Lifetime {

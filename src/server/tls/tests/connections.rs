@@ -10,7 +10,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::*;
 use crate::audit::Audit;
-use crate::grpc::layers::{self, Places};
+use crate::grpc::layers::{self, Conditions, Places};
 use crate::log_pace::LogPace;
 use crate::random::SeededRandom;
 use crate::server::connection::Connections;
@@ -44,15 +44,15 @@ impl Gate {
             clock: place.clock(),
             random: Arc::new(SeededRandom::new(7)),
         };
-        let calls = layers::around(
-            handler,
-            Duration::from_secs(30),
-            Places::new(100),
-            None,
-            Audit::off(),
-            Arc::new(LogPace::new(place.clock())),
-            place.clock(),
-        );
+        let conditions = Conditions {
+            places: Places::new(100),
+            request_timeout: Duration::from_secs(30),
+            audit: Audit::off(),
+            callers: None,
+            log_pace: Arc::new(LogPace::new(place.clock())),
+            clock: place.clock(),
+        };
+        let calls = layers::around(handler, &conditions);
         let connections = Connections {
             door: place.tls(),
             calls,
