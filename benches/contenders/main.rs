@@ -1,6 +1,6 @@
 //! What a call of a cached ticket costs a server's processor, beside what HTTP/2 itself costs.
 //!
-//! `cargo bench --bench contenders` starts each contender as a process of its own, calls them in turns over real sockets,
+//! `cargo bench --profile instructions --bench contenders` starts each contender as a process of its own, calls them in turns over real sockets,
 //! prints a table of medians, and writes `docs/benchmarks.md` with its plots. Rounds are short and interleaved, so that
 //! another load on the machine touches all alike; a ratio is that of one round's neighbours. With `-- --quick LOADS` there
 //! are few rounds, of the loads whose names have that in them, and nothing is written.
