@@ -14,7 +14,7 @@ use crate::authorization::{Pace, PolicyInForce};
 use crate::grpc::status;
 use crate::identifiers::Caller;
 
-/// Refuses the calls of a caller that calls more often than the policy lets it, before anything of them is read. A call
+/// Refuses the calls of a caller that calls more often than the policy lets it, before its service reads anything. A call
 /// without a caller, which is one for health, passes.
 #[derive(Clone, Debug)]
 pub(super) struct RateLimit<S> {
