@@ -1,4 +1,4 @@
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -23,6 +23,9 @@ pub(super) async fn read<S: AsyncRead + Unpin>(mut stream: S, watch: FrameWatch)
 }
 
 /// A stream whose preface was read: it reads as if it had not been. It fails when the watch over its frames says so.
+///
+/// It offers no vectored writes, as h2 has each message of 256 bytes leave by itself where there are any: without, it copies
+/// what is shorter than 1 KiB, and a call's answer is one write, or all answers that are ready together are.
 #[derive(Debug)]
 pub(super) struct Spoken<S> {
     unread: &'static [u8],
@@ -61,24 +64,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Spoken<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
-        let mut left = written;
-        for slice in slices {
-            let bytes = &slice[..left.min(slice.len())];
-            self.watch.said(bytes);
-            left -= bytes.len();
-        }
-        Poll::Ready(Ok(written))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
