@@ -12,7 +12,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::metrics::TraceContext;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Where a caller names its span.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Whether requests to SuperOffice name the trace that they are for.
 static TOLD_UPSTREAM: AtomicBool = AtomicBool::new(false);

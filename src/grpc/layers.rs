@@ -32,7 +32,7 @@ pub use self::caller::{CallerError, Callers};
 use self::deadline::Deadline;
 pub use self::deadline::{Arrival, time_for};
 pub use self::held::{Closing, held_by_body, is_stream};
-pub use self::hit::{AnswerBody, Hit, Hits, ReadyBody};
+pub use self::hit::{AnswerBody, Asked, Hit, Hits, ReadyBody};
 use self::load_shed::LoadShed;
 pub use self::load_shed::{Place, Places};
 use self::rate_limit::RateLimit;

@@ -26,7 +26,7 @@ use super::request_body::{Begun, RequestBody};
 use super::streams::{Streams, WithStreams};
 use super::unread::{Unread, UnreadWatch};
 use crate::clock::Clock;
-use crate::grpc::layers::{AnswerBody, Arrival, Hits, Place};
+use crate::grpc::layers::{AnswerBody, Arrival, Asked, Hits, Place};
 use crate::grpc::{Calls, layers};
 use crate::identifiers::Peer;
 use crate::identity::ConnectionIdentity;
@@ -169,10 +169,13 @@ impl Answers {
         let mut begun = Begun::default();
         if let Some(hits) = self.hits.as_ref().filter(|_| Hits::may_be_one(&request)) {
             let place = self.begin(hits, &mut request, &mut begun).await;
-            let hit = place.and_then(|place| {
-                let message = begun.read.as_deref().unwrap_or_default();
-                hits.answer(request.headers(), message, &self.identity, place, begun.waits_since)
-            });
+            let asked = Asked {
+                headers: request.headers(),
+                body: begun.read.as_deref().unwrap_or_default(),
+                connection: &self.identity,
+                arrival: begun.waits_since,
+            };
+            let hit = place.and_then(|place| hits.answer(&asked, place));
             if let Some(hit) = hit {
                 // It is unread from when it could be read.
                 let held = |body| Held { body, _token: token, _unread: Some(self.unread.answer()) };

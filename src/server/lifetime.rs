@@ -2,6 +2,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -48,9 +50,10 @@ impl Lifetime {
 
     /// Runs until the server cuts its connections.
     pub(super) async fn until_cut(&self, serving: impl Future<Output = ()>) {
+        let mut cut = seldom(self.phases.cut.cancelled());
         tokio::select! {
             biased;
-            () = self.phases.cut.cancelled() => {}
+            Some(()) = cut.next() => {}
             () = serving => {}
         }
     }
@@ -63,12 +66,18 @@ impl Lifetime {
     {
         let mut connection = std::pin::pin!(connection);
         let age = self.random.between(self.max_age.mul_f64(0.9), self.max_age.mul_f64(1.1));
+        let mut cut = seldom(activity.unread.cancelled());
+        let mut due = seldom(async {
+            tokio::select! {
+                () = activity.held_back.cancelled() => debug!("connection closes: the peer does not finish its requests"),
+                () = self.phases.closing.cancelled() => {}
+                () = self.clock.sleep(age) => {}
+            }
+        });
         tokio::select! {
             end = connection.as_mut() => return log_end(end),
-            () = activity.unread.cancelled() => return debug!("connection cut: the peer does not read its answers"),
-            () = activity.held_back.cancelled() => debug!("connection closes: the peer does not finish its requests"),
-            () = self.phases.closing.cancelled() => {}
-            () = self.clock.sleep(age) => {}
+            Some(()) = cut.next() => return debug!("connection cut: the peer does not read its answers"),
+            Some(()) = due.next() => {}
         }
         close(connection.as_mut());
         activity.closing.cancel();
@@ -77,7 +86,7 @@ impl Lifetime {
             biased;
             end = connection.as_mut() => log_end(end),
             () = self.clock.sleep(CLOSE_DEADLINE) => debug!("connection cut: calls did not end in time"),
-            () = activity.unread.cancelled() => debug!("connection cut: the peer does not read its answers"),
+            Some(()) = cut.next() => debug!("connection cut: the peer does not read its answers"),
             () = self.silent(&activity.under_way) => debug!("connection cut: the peer does not answer"),
         }
     }
@@ -93,6 +102,12 @@ impl Lifetime {
             }
         }
     }
+}
+
+/// What is looked at only when it has something to say, however often its task is woken for other things: a connection is
+/// for each of its calls, and what may end it would be asked each time, behind locks that all connections share.
+fn seldom<F: Future>(end: F) -> FuturesUnordered<F> {
+    FuturesUnordered::from_iter([end])
 }
 
 fn log_end(end: hyper::Result<()>) {

@@ -5,7 +5,7 @@ use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap, HeaderValue};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -17,6 +17,7 @@ use crate::audit::{Audit, Decision, Event, Issued, Kind, Lines};
 use crate::credentials::TicketAnswer;
 use crate::crypto::KeptAuditName;
 use crate::identifiers::{AccessToken, Caller, ContextIdentifier, Peer};
+use crate::trace_context::TRACEPARENT;
 
 /// What the audit will say of a call: in the extensions of its request, where layers and services note what they know.
 /// Clones are of the same record.
@@ -253,7 +254,7 @@ impl Head {
         peer: Option<Peer>,
         begun: Duration,
     ) -> Self {
-        Self { common: Arc::clone(common), trace_id: headers.get("traceparent").cloned(), rpc, peer, begun }
+        Self { common: Arc::clone(common), trace_id: headers.get(TRACEPARENT).cloned(), rpc, peer, begun }
     }
 }
 
@@ -373,7 +374,7 @@ fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Where callers name their calls, and answers say the name.
-pub(super) const REQUEST_ID: &str = "x-request-id";
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The trace that a W3C `traceparent` names.
 fn trace_id(traceparent: &HeaderValue) -> Option<&str> {
@@ -392,8 +393,8 @@ fn trace_id(traceparent: &HeaderValue) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn headers(name: &'static str, value: &[u8]) -> HeaderMap {
-        HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())])
+    fn headers(name: HeaderName, value: &[u8]) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_bytes(value).unwrap())])
     }
 
     #[test]

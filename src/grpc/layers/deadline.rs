@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use tonic::body::Body;
 use tower::Service;
 
@@ -16,6 +16,8 @@ use crate::grpc::status;
 const EARLY_PART: u32 = 20;
 /// A network that needs longer than this to carry the answer is not helped by waiting less.
 const EARLIEST: Duration = Duration::from_millis(25);
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Answers `DEADLINE_EXCEEDED` when the caller's time-out, or the server's, passes before there is an answer, and drops
 /// the call. The body of a request is read within it too. A stream that has begun to answer, such as a watch over
@@ -79,7 +81,7 @@ fn a_little_less(timeout: Duration) -> Duration {
 /// The caller's time-out: at most eight digits and a unit. A malformed one counts as absent, as the caller's library
 /// would not have sent it and the server's own limit holds anyway.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -104,7 +106,7 @@ mod tests {
 
     fn parse(value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();
-        headers.insert("grpc-timeout", value.parse().unwrap());
+        headers.insert(GRPC_TIMEOUT, value.parse().unwrap());
         grpc_timeout(&headers)
     }
 

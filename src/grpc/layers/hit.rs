@@ -32,8 +32,9 @@ use crate::trace_context;
 
 /// What is asked for here.
 const PATH: &str = "/superoffice.ticket.v1.TicketService/GetSystemTicket";
-const METHOD: &str = "superoffice.ticket.v1.TicketService/GetSystemTicket";
+const METHOD: &str = PATH.split_at(1).1;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const OK: HeaderValue = HeaderValue::from_static("0");
 /// Of so many hits that are in no trace one begins a trace, and goes through the layers for it.
@@ -60,6 +61,19 @@ struct Inner {
     superoffice: Arc<SuperOffice>,
     log_pace: Arc<LogPace>,
     untraced: AtomicU32,
+}
+
+/// A request that may be one for what lies ready.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body, the frame around the message included.
+    pub body: &'a [u8],
+    /// Whose connection it came by.
+    pub connection: &'a ConnectionIdentity,
+    /// When it came, by monotonic time, if its message came later.
+    pub arrival: Option<Duration>,
 }
 
 /// A hit, whose answer leaves when its event is written.
@@ -134,7 +148,7 @@ impl Hits {
         request.uri().path() == PATH
             && request.method() == http::Method::POST
             && request.headers().get(CONTENT_TYPE) == Some(&GRPC)
-            && !request.headers().contains_key("grpc-encoding")
+            && !request.headers().contains_key(GRPC_ENCODING)
     }
 
     /// A place, if one is free.
@@ -153,31 +167,15 @@ impl Hits {
         time_for(headers, self.0.request_timeout)
     }
 
-    /// The answer to a request with this body, if it is a hit. `arrival` is when it came, by monotonic time, if its message
-    /// came later.
-    pub fn answer(
-        &self,
-        headers: &HeaderMap,
-        body: &[u8],
-        connection: &ConnectionIdentity,
-        place: Place,
-        arrival: Option<Duration>,
-    ) -> Option<Hit> {
+    /// The answer to a request, if it is a hit.
+    pub fn answer(&self, asked: &Asked<'_>, place: Place) -> Option<Hit> {
         // Whatever panics in here goes to the layers, which answer and tell of it.
-        let hit = || self.hit(headers, body, connection, place, arrival);
-        catch_unwind(AssertUnwindSafe(hit)).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| self.hit(asked, place))).ok().flatten()
     }
 
-    fn hit(
-        &self,
-        headers: &HeaderMap,
-        body: &[u8],
-        connection: &ConnectionIdentity,
-        place: Place,
-        arrival: Option<Duration>,
-    ) -> Option<Hit> {
+    fn hit(&self, asked: &Asked<'_>, place: Place) -> Option<Hit> {
         let inner = &*self.0;
-        let request = GetSystemTicketRequest::decode(message(body)?).ok()?;
+        let Asked { headers, body, connection, arrival } = *asked;
         let parent = trace_context::of_caller(headers);
         if self.is_traced(parent.as_ref()) {
             return None;
@@ -186,6 +184,7 @@ impl Hits {
         let begun = arrival.unwrap_or_else(|| clock.elapsed());
         audit.check().ok()?;
         let caller = inner.callers.known(headers, connection)?;
+        let request = GetSystemTicketRequest::decode(message(body)?).ok()?;
         let tenant = convert::context_identifier(&request.context_identifier).ok()?;
         let policy = inner.policy.current();
         let Decision::Allowed(permit) = policy.decide(&caller.id, Method::GetSystemTicket, Some(tenant)) else {
