@@ -1,5 +1,6 @@
 //! The composition root: builds the parts, connects them, serves, and stops in order.
 
+mod bells;
 mod connection;
 mod door;
 mod drain;

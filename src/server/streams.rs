@@ -9,7 +9,11 @@ use futures_util::{FutureExt, Stream};
 use hyper::rt::Executor;
 use hyper_util::server::graceful::GracefulConnection;
 
+use super::bells::{Attendant, Bell};
 use super::unread::UnreadWatch;
+
+/// So often the connection and its streams take turns before other tasks have theirs.
+const ROUNDS: usize = 4;
 
 /// Where hyper puts the streams of one connection, one for each call.
 #[derive(Clone, Debug)]
@@ -23,6 +27,9 @@ pub(super) struct WithStreams<C> {
     begun: Receiver<BoxFuture<'static, ()>>,
     streams: FuturesUnordered<BoxFuture<'static, ()>>,
     unread: UnreadWatch,
+    task: Attendant,
+    of_connection: Bell,
+    of_streams: Bell,
 }
 
 impl<F: Future + Send + 'static> Executor<F> for Streams {
@@ -44,27 +51,50 @@ impl<C: GracefulConnection<Error = hyper::Error>> WithStreams<C> {
         let streams = FuturesUnordered::<BoxFuture<'static, ()>>::new();
         // One that never ends. When it has polled all that it has, the set would have this task come again at once.
         streams.push(Box::pin(std::future::pending()));
-        Self { connection, begun, streams, unread }
+        let task = Attendant::default();
+        let (of_connection, of_streams) = (task.bell(), task.bell());
+        Self { connection, begun, streams, unread, task, of_connection, of_streams }
     }
 
     /// Has it end when the streams that there are have ended.
     pub(super) fn close(self: Pin<&mut Self>) {
-        self.get_mut().connection.as_mut().graceful_shutdown();
+        let Self { connection, of_connection, .. } = self.get_mut();
+        connection.as_mut().graceful_shutdown();
+        of_connection.ring();
+    }
+
+    /// The connection's end, if it has come. Streams send by way of the connection, which is looked at again for that.
+    fn take_turns(&mut self) -> Option<hyper::Result<()>> {
+        let Self { connection, begun, streams, of_connection, of_streams, .. } = self;
+        for _ in 0..ROUNDS {
+            let (is_connection, mut is_streams) = (of_connection.answer(), of_streams.answer());
+            if is_connection {
+                if let Poll::Ready(end) = connection.as_mut().poll(&mut of_connection.context()) {
+                    return Some(end);
+                }
+                for stream in begun.try_iter() {
+                    streams.push(stream);
+                    is_streams = true;
+                }
+            }
+            if is_streams {
+                while let Poll::Ready(Some(())) = Pin::new(&mut *streams).poll_next(&mut of_streams.context()) {}
+            } else if !is_connection {
+                break;
+            }
+        }
+        None
     }
 }
 
 impl<C: GracefulConnection<Error = hyper::Error>> Future for WithStreams<C> {
     type Output = hyper::Result<()>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { connection, begun, streams, unread } = self.get_mut();
-        if let Poll::Ready(end) = connection.as_mut().poll(context) {
-            return Poll::Ready(end);
-        }
-        streams.extend(begun.try_iter());
-        // What they send wakes this task, which comes back to the connection then.
-        while let Poll::Ready(Some(())) = Pin::new(&mut *streams).poll_next(context) {}
-        unread.look(context);
-        Poll::Pending
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.task.begin(context);
+        let end = self.take_turns();
+        self.unread.look(context);
+        self.task.end([&self.of_connection, &self.of_streams]);
+        end.map_or(Poll::Pending, Poll::Ready)
     }
 }
