@@ -15,7 +15,7 @@ use crate::clock::Moment;
 use crate::crypto::Fingerprint;
 use crate::identifiers::ContextIdentifier;
 use crate::random::Random;
-use crate::superoffice::TenantStatus;
+use crate::superoffice::{KnownTenant, Standing};
 
 /// A ticket stays for so long before another may displace it: however many tenants are in use beyond the capacity, no
 /// tenant is exchanged more often than this, give or take the exchanges under way when the cache fills.
@@ -43,6 +43,8 @@ type Residents = IndexMap<ContextIdentifier, Duration>;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) ticket: Arc<SystemTicket>,
+    /// How its tenant stands.
+    pub(super) standing: Arc<Standing>,
     pub(super) warning: Option<Arc<RefreshWarning>>,
     pub(super) forms: KeptForms,
     /// When the ticket ends by monotonic time: a wall clock that is set back makes no ticket live longer.
@@ -83,12 +85,18 @@ impl TicketCache {
     }
 
     /// Puts a ticket in that ends by monotonic time at `end`, too. Answers what it displaced from a full cache.
-    pub(super) fn insert(&self, ticket: Arc<SystemTicket>, end: Duration, elapsed: Duration) -> Option<Arc<Entry>> {
+    pub(super) fn insert(
+        &self,
+        ticket: Arc<SystemTicket>,
+        standing: Arc<Standing>,
+        end: Duration,
+        elapsed: Duration,
+    ) -> Option<Arc<Entry>> {
         let tenant = ticket.context_identifier;
         let victim = self.victim_for(tenant, &lock(&self.residents), elapsed);
         // The resident list is unlocked here, as moka calls the eviction listener on this thread.
         let displaced = victim.and_then(|(victim, _)| self.tickets.remove(&victim));
-        self.tickets.insert(tenant, Arc::new(Entry::new(ticket, end)));
+        self.tickets.insert(tenant, Arc::new(Entry::new(ticket, standing, end)));
         // Afterwards: where an expired entry is replaced, the listener strikes the tenant off.
         lock(&self.residents).insert(tenant, elapsed);
         displaced
@@ -99,7 +107,7 @@ impl TicketCache {
     pub(super) fn prolong(&self, ticket: Arc<SystemTicket>, end: Duration) -> bool {
         let outcome = self.tickets.entry(ticket.context_identifier).and_compute_with(|current| match current {
             Some(entry) if entry.value().ticket.fingerprint == ticket.fingerprint => {
-                Op::Put(Arc::new(Entry::new(ticket, end)))
+                Op::Put(Arc::new(Entry::new(ticket, Arc::clone(&entry.value().standing), end)))
             }
             _ => Op::Nop,
         });
@@ -114,6 +122,7 @@ impl TicketCache {
                 let entry = entry.into_value();
                 Op::Put(Arc::new(Entry {
                     ticket: Arc::clone(&entry.ticket),
+                    standing: Arc::clone(&entry.standing),
                     warning: Some(Arc::new(warning)),
                     forms: KeptForms::default(),
                     end: entry.end,
@@ -197,9 +206,9 @@ impl fmt::Debug for TicketCache {
 }
 
 impl Entry {
-    fn new(ticket: Arc<SystemTicket>, end: Duration) -> Self {
+    fn new(ticket: Arc<SystemTicket>, standing: Arc<Standing>, end: Duration) -> Self {
         let (forms, asked_for) = (KeptForms::default(), AtomicBool::new(false));
-        Self { ticket, warning: None, forms, end, retry: Duration::ZERO, asked_for }
+        Self { ticket, standing, warning: None, forms, end, retry: Duration::ZERO, asked_for }
     }
 
     /// Whether SuperOffice must still take the ticket for `remaining` from `now` on, by either clock.
@@ -231,7 +240,7 @@ impl Entry {
         self.asked_for.load(Ordering::Relaxed)
     }
 
-    pub(super) fn answer(&self, tenant: Arc<TenantStatus>) -> TicketAnswer {
+    pub(super) fn answer(&self, tenant: Arc<KnownTenant>) -> TicketAnswer {
         TicketAnswer {
             ticket: Arc::clone(&self.ticket),
             origin: TicketOrigin::Cache,
@@ -283,6 +292,10 @@ mod tests {
         })
     }
 
+    fn standing() -> Arc<Standing> {
+        Arc::new(Standing::new("Cust1".parse().unwrap(), second(0)))
+    }
+
     fn warning() -> RefreshWarning {
         RefreshWarning {
             error: TicketError::ClockSkew { retry_after: Duration::ZERO },
@@ -303,7 +316,7 @@ mod tests {
     #[test]
     fn freshness_is_judged_to_the_second_by_the_clock_that_is_ahead() {
         let cache = cache(1);
-        cache.insert(ticket(1, 1), seconds(1_100), seconds(1_000));
+        cache.insert(ticket(1, 1), standing(), seconds(1_100), seconds(1_000));
         cache.warn(&ticket(1, 1), warning(), seconds(1_060));
         let entry = cache.get(ticket(1, 1).context_identifier).unwrap();
         assert!(entry.lives(at(0, 1_000), seconds(100)));
@@ -326,7 +339,7 @@ mod tests {
             for tenant in 0..=u32::try_from(capacity).unwrap() {
                 let ticket = ticket(tenant, u128::from(tenant));
                 if cache.get(ticket.context_identifier).is_none() {
-                    cache.insert(ticket, seconds(1_000_000), now);
+                    cache.insert(ticket, standing(), seconds(1_000_000), now);
                     loads += 1;
                 }
             }
@@ -341,7 +354,7 @@ mod tests {
         let newcomer = ticket(3, 3).context_identifier;
         for tenant in 1..=2 {
             assert_eq!(cache.room_for(newcomer, seconds(0)), Ok(()));
-            cache.insert(ticket(tenant, 1), seconds(100), seconds(0));
+            cache.insert(ticket(tenant, 1), standing(), seconds(100), seconds(0));
         }
         assert_eq!(cache.room_for(newcomer, seconds(10)), Err(seconds(20)));
         assert_eq!(cache.room_for(ticket(1, 1).context_identifier, seconds(10)), Ok(()));
@@ -353,12 +366,12 @@ mod tests {
     fn a_warning_goes_to_the_ticket_it_is_about_and_keeps_its_use() {
         let cache = cache(10);
         let first = ticket(1, 1);
-        cache.insert(Arc::clone(&first), seconds(100), seconds(0));
+        cache.insert(Arc::clone(&first), standing(), seconds(100), seconds(0));
         assert!(cache.get(first.context_identifier).unwrap().note_use());
         cache.warn(&first, warning(), seconds(60));
         let entry = cache.get(first.context_identifier).unwrap();
         assert!(entry.warning.is_some() && entry.was_asked_for() && !entry.note_use());
-        cache.insert(ticket(1, 2), seconds(100), seconds(0));
+        cache.insert(ticket(1, 2), standing(), seconds(100), seconds(0));
         cache.warn(&first, warning(), seconds(60));
         assert!(cache.get(first.context_identifier).unwrap().warning.is_none());
         assert_eq!(cache.len(), 1);
@@ -370,14 +383,14 @@ mod tests {
         let first = ticket(1, 1);
         let prolonged = || Arc::new(SystemTicket { expire_time: second(200), ..(*first).clone() });
         assert!(!cache.prolong(prolonged(), seconds(200)), "it is not there");
-        cache.insert(Arc::clone(&first), seconds(100), seconds(0));
+        cache.insert(Arc::clone(&first), standing(), seconds(100), seconds(0));
         cache.get(first.context_identifier).unwrap().note_use();
         cache.warn(&first, warning(), seconds(60));
         assert!(cache.prolong(prolonged(), seconds(200)));
         let entry = cache.get(first.context_identifier).unwrap();
         assert!(entry.lives(at(199, 199), Duration::ZERO) && entry.warning.is_none() && !entry.was_asked_for());
         assert!(!entry.lives(at(199, 200), Duration::ZERO) && !entry.lives(at(200, 199), Duration::ZERO));
-        cache.insert(ticket(1, 2), seconds(100), seconds(0));
+        cache.insert(ticket(1, 2), standing(), seconds(100), seconds(0));
         assert!(!cache.prolong(prolonged(), seconds(200)), "another one is there");
         assert_eq!(cache.get(first.context_identifier).unwrap().ticket.fingerprint, fingerprint(2));
         assert!(cache.remove_if(first.context_identifier, fingerprint(2)));
@@ -389,7 +402,7 @@ mod tests {
     fn removal_compares_the_fingerprint() {
         let cache = cache(10);
         let tenant = ticket(1, 1).context_identifier;
-        cache.insert(ticket(1, 1), seconds(100), seconds(0));
+        cache.insert(ticket(1, 1), standing(), seconds(100), seconds(0));
         assert!(!cache.remove_if(tenant, fingerprint(2)));
         assert!(cache.get(tenant).is_some());
         assert!(cache.remove_if(tenant, fingerprint(1)));
@@ -399,9 +412,9 @@ mod tests {
     #[test]
     fn the_list_of_residents_follows_the_tickets_after_a_clear() {
         let cache = cache(10);
-        (0..10).for_each(|tenant| drop(cache.insert(ticket(tenant, 1), seconds(100), seconds(0))));
+        (0..10).for_each(|tenant| drop(cache.insert(ticket(tenant, 1), standing(), seconds(100), seconds(0))));
         cache.clear();
-        (0..10).for_each(|tenant| drop(cache.insert(ticket(tenant, 1), seconds(100), seconds(0))));
+        (0..10).for_each(|tenant| drop(cache.insert(ticket(tenant, 1), standing(), seconds(100), seconds(0))));
         assert_eq!(cache.len(), 10);
     }
 }

@@ -110,7 +110,8 @@ fn keep(tickets: &SystemTickets, tenant: ContextIdentifier, number: usize) {
         audit_name: KeptAuditName::default(),
     };
     inner.schedule.plan(tenant, refresh_time);
-    inner.cache.insert(Arc::new(ticket), now.elapsed + inner.settings.lifetime, now.elapsed);
+    let end = now.elapsed + inner.settings.lifetime;
+    inner.cache.insert(Arc::new(ticket), inner.standings.of(tenant), end, now.elapsed);
 }
 
 /// The bytes that an answer with this ticket has to have.
@@ -161,11 +162,11 @@ async fn what_tickets_cost_in_this_process() {
     let directory = tempfile::tempdir().unwrap();
     let tickets = system_tickets(directory.path(), clock(), count).await;
     let before = resident_bytes();
+    (0..count).for_each(|number| tickets.note_tenant_state(tenant(number), TenantState::Running));
+    let noted = resident_bytes();
     (0..count).for_each(|number| keep(&tickets, tenant(number), number));
     let kept = resident_bytes();
-    (0..count).for_each(|number| tickets.note_tenant_state(tenant(number), TenantState::Running));
-    let states = resident_bytes();
-    let (each, state) = (states.saturating_sub(before) / count, states.saturating_sub(kept) / count);
+    let (each, state) = (kept.saturating_sub(before) / count, noted.saturating_sub(before) / count);
     let said = said(&tickets, tenant(0));
     println!(
         "{count} tickets: {each} bytes of memory each, {state} of which for the tenant's state; an answer says {said} of \

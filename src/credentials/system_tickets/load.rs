@@ -45,7 +45,7 @@ impl Inner {
         let landed = || {
             let now = self.clock.moment();
             let entry = self.cache.get(tenant).filter(|entry| will_do(entry, now));
-            let answer = entry.map(|entry| Ok(entry.answer(self.standings.at_hand(tenant).status)));
+            let answer = entry.map(|entry| Ok(entry.answer(entry.standing.known())));
             answer.or_else(|| self.refusals.in_force(tenant, now.elapsed).map(Err))
         };
         let mut part = measured::JOINED;
@@ -84,7 +84,7 @@ impl Inner {
             outcome = load => outcome.unwrap_or_else(|_| Err(TicketError::Internal("the load panicked".into()))),
             () = self.clock.sleep(self.exchange.longest_load()) => Err(TicketError::Internal("the load did not end".into())),
         }?;
-        Ok(TicketAnswer { ticket, origin, tenant: self.standings.at_hand(tenant).status, refresh_warning: None })
+        Ok(TicketAnswer { ticket, origin, tenant: self.standings.at_hand(tenant), refresh_warning: None })
     }
 
     /// Gets the tenant's ticket from another process, or gets it for all of them.
@@ -204,7 +204,7 @@ impl Inner {
             self.refusals.forget(tenant);
             self.failures.end(tenant);
             self.schedule.plan(tenant, ticket.refresh_time);
-            self.cache.insert(Arc::clone(ticket), end, self.clock.elapsed())
+            self.cache.insert(Arc::clone(ticket), self.standings.of(tenant), end, self.clock.elapsed())
         });
         if let Some(displaced) = displaced.flatten() {
             self.note_displaced(&displaced);
