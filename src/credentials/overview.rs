@@ -225,7 +225,7 @@ impl Overviews {
             source,
             create_time,
             update_time,
-            webapi_url: standing.status.webapi_url.clone().or(webapi_url),
+            webapi_url: standing.status.webapi_url.as_deref().map(ToOwned::to_owned).or(webapi_url),
             state: match freshness {
                 Freshness::Fresh | Freshness::Due => standing.status.state,
                 Freshness::Lapsed => TenantState::Unknown,

@@ -63,8 +63,8 @@ impl Standings {
     async fn ask_only(&self, tenant: ContextIdentifier) -> Result<TenantStatus, UpstreamError> {
         let before = self.at_hand(tenant);
         let status = self.superoffice.tenant_state(tenant).await?;
-        if let Some(url) = &status.webapi_url
-            && before.status.webapi_url.as_ref().is_some_and(|before| before != url)
+        if let Some(url) = status.webapi_url.as_deref()
+            && before.status.webapi_url.as_deref().is_some_and(|before| before != url)
         {
             info!(%tenant, url, "the tenant's API is elsewhere now");
         }

@@ -25,9 +25,9 @@ pub struct SystemTicket {
     /// When it is renewed in the background.
     pub refresh_time: Timestamp,
     /// Where the tenant's REST API was at the exchange. [`TicketAnswer::webapi_url`] is what counts.
-    pub webapi_url: Option<String>,
+    pub webapi_url: Option<Arc<str>>,
     /// Base URL of the tenant's SOAP services, with a trailing slash; checked to be SuperOffice's.
-    pub netserver_url: Option<String>,
+    pub netserver_url: Option<Box<str>>,
     /// The ticket's name in audit events, once it has one.
     pub audit_name: KeptAuditName,
 }

@@ -41,7 +41,7 @@ pub struct TenantStatus {
     /// What it is in.
     pub state: TenantState,
     /// Base URL of its REST API with a trailing slash, if a ticket may be sent there.
-    pub webapi_url: Option<String>,
+    pub webapi_url: Option<Arc<str>>,
     /// Until when this is believed.
     pub valid_until: Timestamp,
 }
@@ -170,7 +170,7 @@ impl TenantStates {
         let now = self.clock.now();
         let believed = believed_until(response.valid_until.as_deref(), now);
         let valid_until = if state.is_running() { believed } else { believed.min(later(now, BELIEVED_BRIEFLY)) };
-        let webapi_url = response.api.and_then(|url| self.hosts.checked_tenant_url(&url));
+        let webapi_url = response.api.and_then(|url| self.hosts.checked_tenant_url(&url)).map(Arc::from);
         Ok(TenantStatus { state, webapi_url, valid_until })
     }
 }

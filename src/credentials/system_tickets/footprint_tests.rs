@@ -105,8 +105,8 @@ fn keep(tickets: &SystemTickets, tenant: ContextIdentifier, number: usize) {
         issue_time: now.wall,
         expire_time,
         refresh_time,
-        webapi_url: Some(format!("https://online3.superoffice.com/{tenant}/api/")),
-        netserver_url: Some(format!("https://online3.superoffice.com/{tenant}/Remote/Services88/")),
+        webapi_url: Some(format!("https://online3.superoffice.com/{tenant}/api/").into()),
+        netserver_url: Some(format!("https://online3.superoffice.com/{tenant}/Remote/Services88/").into()),
         audit_name: KeptAuditName::default(),
     };
     inner.schedule.plan(tenant, refresh_time);
@@ -118,7 +118,7 @@ fn keep(tickets: &SystemTickets, tenant: ContextIdentifier, number: usize) {
 fn said(tickets: &SystemTickets, tenant: ContextIdentifier) -> usize {
     let entry = tickets.0.cache.get(tenant).unwrap();
     let SystemTicket { ticket, webapi_url, netserver_url, fingerprint, .. } = &*entry.ticket;
-    let urls = [webapi_url, netserver_url].map(|url| url.as_ref().map_or(0, String::len));
+    let urls = [webapi_url.as_deref(), netserver_url.as_deref()].map(|url| url.map_or(0, str::len));
     let times = 3 * size_of::<u64>();
     tenant.as_str().len() + ticket.expose().len() + fingerprint.to_string().len() + urls[0] + urls[1] + times
 }

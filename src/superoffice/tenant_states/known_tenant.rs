@@ -75,7 +75,13 @@ impl KnownTenant {
         let overridden = self.overridden;
         let pause_ends = later(now, AFTER_A_FAILURE);
         match outcome {
-            Ok(status) => Self { overridden, ..Self::told(status, now) },
+            Ok(mut status) => {
+                if status.webapi_url == self.status.webapi_url {
+                    // The one that the tenant's ticket has too.
+                    status.webapi_url.clone_from(&self.status.webapi_url);
+                }
+                Self { overridden, ..Self::told(status, now) }
+            }
             Err(_) if self.doubt.is_none() && self.freshness(now) != Freshness::Lapsed => {
                 Self { status: self.status.clone(), since: self.since, ask_from: pause_ends, doubt: None, overridden }
             }
