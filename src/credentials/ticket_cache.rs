@@ -45,13 +45,20 @@ pub(super) struct Entry {
     pub(super) ticket: Arc<SystemTicket>,
     /// How its tenant stands.
     pub(super) standing: Arc<Standing>,
-    pub(super) warning: Option<Arc<RefreshWarning>>,
+    /// Present when its last renewal failed.
+    trouble: Option<Box<Trouble>>,
     pub(super) forms: KeptForms,
     /// When the ticket ends by monotonic time: a wall clock that is set back makes no ticket live longer.
     end: Duration,
+    asked_for: AtomicBool,
+}
+
+/// A renewal that failed.
+#[derive(Debug)]
+struct Trouble {
+    warning: Arc<RefreshWarning>,
     /// Before this, by monotonic time, the next renewal is not tried.
     retry: Duration,
-    asked_for: AtomicBool,
 }
 
 impl TicketCache {
@@ -123,10 +130,9 @@ impl TicketCache {
                 Op::Put(Arc::new(Entry {
                     ticket: Arc::clone(&entry.ticket),
                     standing: Arc::clone(&entry.standing),
-                    warning: Some(Arc::new(warning)),
+                    trouble: Some(Box::new(Trouble { warning: Arc::new(warning), retry })),
                     forms: KeptForms::default(),
                     end: entry.end,
-                    retry,
                     asked_for: AtomicBool::new(entry.was_asked_for()),
                 }))
             }
@@ -208,7 +214,7 @@ impl fmt::Debug for TicketCache {
 impl Entry {
     fn new(ticket: Arc<SystemTicket>, standing: Arc<Standing>, end: Duration) -> Self {
         let (forms, asked_for) = (KeptForms::default(), AtomicBool::new(false));
-        Self { ticket, standing, warning: None, forms, end, retry: Duration::ZERO, asked_for }
+        Self { ticket, standing, trouble: None, forms, end, asked_for }
     }
 
     /// Whether SuperOffice must still take the ticket for `remaining` from `now` on, by either clock.
@@ -223,10 +229,16 @@ impl Entry {
         left.min(self.end.saturating_sub(now.elapsed))
     }
 
+    /// Present when its last renewal failed.
+    pub(super) fn warning(&self) -> Option<&Arc<RefreshWarning>> {
+        self.trouble.as_ref().map(|trouble| &trouble.warning)
+    }
+
     /// How long a failed renewal asks to wait before the next, and what it failed with.
     pub(super) fn pause(&self, now: Moment) -> Option<(Duration, &RefreshWarning)> {
-        let left = self.retry.saturating_sub(now.elapsed);
-        self.warning.as_deref().filter(|_| !left.is_zero()).map(|warning| (left, warning))
+        let Trouble { warning, retry } = self.trouble.as_deref()?;
+        let left = retry.saturating_sub(now.elapsed);
+        (!left.is_zero()).then_some((left, &**warning))
     }
 
     /// Notes a use of the ticket. Answers whether it is the first since the ticket was issued or kept alive.
@@ -245,7 +257,7 @@ impl Entry {
             ticket: Arc::clone(&self.ticket),
             origin: TicketOrigin::Cache,
             tenant,
-            refresh_warning: self.warning.clone(),
+            refresh_warning: self.warning().cloned(),
         }
     }
 }
@@ -370,10 +382,10 @@ mod tests {
         assert!(cache.get(first.context_identifier).unwrap().note_use());
         cache.warn(&first, warning(), seconds(60));
         let entry = cache.get(first.context_identifier).unwrap();
-        assert!(entry.warning.is_some() && entry.was_asked_for() && !entry.note_use());
+        assert!(entry.warning().is_some() && entry.was_asked_for() && !entry.note_use());
         cache.insert(ticket(1, 2), standing(), seconds(100), seconds(0));
         cache.warn(&first, warning(), seconds(60));
-        assert!(cache.get(first.context_identifier).unwrap().warning.is_none());
+        assert!(cache.get(first.context_identifier).unwrap().warning().is_none());
         assert_eq!(cache.len(), 1);
     }
 
@@ -388,7 +400,7 @@ mod tests {
         cache.warn(&first, warning(), seconds(60));
         assert!(cache.prolong(prolonged(), seconds(200)));
         let entry = cache.get(first.context_identifier).unwrap();
-        assert!(entry.lives(at(199, 199), Duration::ZERO) && entry.warning.is_none() && !entry.was_asked_for());
+        assert!(entry.lives(at(199, 199), Duration::ZERO) && entry.warning().is_none() && !entry.was_asked_for());
         assert!(!entry.lives(at(199, 200), Duration::ZERO) && !entry.lives(at(200, 199), Duration::ZERO));
         cache.insert(ticket(1, 2), standing(), seconds(100), seconds(0));
         assert!(!cache.prolong(prolonged(), seconds(200)), "another one is there");

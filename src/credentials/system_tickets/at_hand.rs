@@ -47,7 +47,7 @@ impl SystemTickets {
             drop(self.0.look_up(ticket.entry.ticket.context_identifier));
         }
         count(&self.0.counters.hits);
-        if ticket.entry.warning.is_none() { measured::HIT } else { measured::STALE_HIT }.note();
+        if ticket.entry.warning().is_none() { measured::HIT } else { measured::STALE_HIT }.note();
     }
 }
 

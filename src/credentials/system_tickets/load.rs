@@ -222,7 +222,7 @@ impl Inner {
         metrics::REFRESH_FAILURES.count(&[error.kind()]);
         let pause = self.settings.renewal_pause(&*self.random);
         let next_attempt = now.wall.saturating_add(pause).unwrap_or(Timestamp::MAX);
-        let failed_attempts = entry.warning.as_ref().map_or(0, |warning| warning.failed_attempts).saturating_add(1);
+        let failed_attempts = entry.warning().map_or(0, |warning| warning.failed_attempts).saturating_add(1);
         let expire_time = entry.ticket.expire_time;
         warn!(%tenant, %error, failed_attempts, %next_attempt, %expire_time, "the renewal failed; the ticket stays valid");
         let warning = RefreshWarning { error: error.clone(), failed_attempts, last_failure: now.wall, next_attempt };
