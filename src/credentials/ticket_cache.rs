@@ -37,7 +37,11 @@ pub(super) struct TicketCache {
 }
 
 /// Whose tickets are in memory, and since when by monotonic time.
-type Residents = IndexMap<ContextIdentifier, Duration>;
+type Residents = IndexMap<ContextIdentifier, Instant>;
+
+/// A moment of monotonic time in one word, as there are two for each ticket: nanoseconds, which last for 584 years.
+#[derive(Clone, Copy, Debug)]
+struct Instant(u64);
 
 /// A ticket with what is known of its renewal.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ pub(super) struct Entry {
     trouble: Option<Box<Trouble>>,
     pub(super) forms: KeptForms,
     /// When the ticket ends by monotonic time: a wall clock that is set back makes no ticket live longer.
-    end: Duration,
+    end: Instant,
     asked_for: AtomicBool,
 }
 
@@ -105,7 +109,7 @@ impl TicketCache {
         let displaced = victim.and_then(|(victim, _)| self.tickets.remove(&victim));
         self.tickets.insert(tenant, Arc::new(Entry::new(ticket, standing, end)));
         // Afterwards: where an expired entry is replaced, the listener strikes the tenant off.
-        lock(&self.residents).insert(tenant, elapsed);
+        lock(&self.residents).insert(tenant, elapsed.into());
         displaced
     }
 
@@ -201,7 +205,7 @@ impl TicketCache {
             reason = "an index below the length, drawn by a fraction below one: a rounded draw is as good"
         )]
         let index = (residents.len() as f64 * self.random.fraction()) as usize;
-        residents.get_index(index).or_else(|| residents.first()).map(|(tenant, since)| (*tenant, *since))
+        residents.get_index(index).or_else(|| residents.first()).map(|(tenant, since)| (*tenant, since.elapsed()))
     }
 }
 
@@ -214,7 +218,7 @@ impl fmt::Debug for TicketCache {
 impl Entry {
     fn new(ticket: Arc<SystemTicket>, standing: Arc<Standing>, end: Duration) -> Self {
         let (forms, asked_for) = (KeptForms::default(), AtomicBool::new(false));
-        Self { ticket, standing, trouble: None, forms, end, asked_for }
+        Self { ticket, standing, trouble: None, forms, end: end.into(), asked_for }
     }
 
     /// Whether SuperOffice must still take the ticket for `remaining` from `now` on, by either clock.
@@ -226,7 +230,7 @@ impl Entry {
     /// What is left of its life, by the clock that is ahead.
     fn remaining(&self, now: Moment) -> Duration {
         let left = Duration::try_from(self.ticket.expire_time.duration_since(now.wall)).unwrap_or_default();
-        left.min(self.end.saturating_sub(now.elapsed))
+        left.min(self.end.elapsed().saturating_sub(now.elapsed))
     }
 
     /// Present when its last renewal failed.
@@ -259,6 +263,19 @@ impl Entry {
             tenant,
             refresh_warning: self.warning().cloned(),
         }
+    }
+}
+
+impl From<Duration> for Instant {
+    fn from(elapsed: Duration) -> Self {
+        Self(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Instant {
+    /// As the clock tells it.
+    fn elapsed(self) -> Duration {
+        Duration::from_nanos(self.0)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::identifiers::ContextIdentifier;
 const PARTS: usize = 64;
 
 /// The tenants of which something is known. There is one [`Standing`] of a tenant at most: one that somebody has stays.
-/// When there is no more room, those that nobody has go.
+/// When there is no more room, every other one of those that nobody has goes.
 pub(super) struct Memory {
     parts: Box<[Mutex<Part>]>,
     hasher: RandomState,
@@ -26,8 +26,8 @@ pub(super) struct Memory {
 #[derive(Default)]
 struct Part {
     standings: HashSet<Named>,
-    /// How many were left when there was no more room last.
-    left: usize,
+    /// How many somebody had when there was no more room last.
+    held: usize,
 }
 
 /// Where what is known of one tenant stands, now and later. Whoever has it reads it without a lock and without looking for
@@ -56,7 +56,9 @@ impl Standing {
 impl Memory {
     pub(super) fn new(room: u64) -> Self {
         let parts = (0..PARTS).map(|_| Mutex::default()).collect();
-        let room = usize::try_from(room).unwrap_or(usize::MAX).div_ceil(PARTS);
+        let each = usize::try_from(room).unwrap_or(usize::MAX).div_ceil(PARTS);
+        // The tenants are not spread evenly.
+        let room = each.saturating_add(each / 8);
         Self { parts, hasher: RandomState::new(), room }
     }
 
@@ -101,10 +103,16 @@ impl Part {
         if let Some(named) = self.standings.get(&tenant) {
             return Arc::clone(&named.0);
         }
-        // Each time as many again have come at least: looking through them is a small part of that.
-        if self.standings.len() >= room.max(self.left.saturating_mul(2)) {
-            self.standings.retain(|named| Arc::strong_count(&named.0) > 1);
-            self.left = self.standings.len();
+        // At least a quarter of them has come since it was looked through: that costs little beside their coming.
+        if self.standings.len() >= room.max(self.held.saturating_mul(2)) {
+            let (mut held, mut stays) = (0, false);
+            self.standings.retain(|named| {
+                let is_held = Arc::strong_count(&named.0) > 1;
+                held += usize::from(is_held);
+                stays ^= !is_held;
+                is_held || stays
+            });
+            self.held = held;
         }
         let standing = Arc::new(Standing::new(tenant, now));
         self.standings.insert(Named(Arc::clone(&standing)));
@@ -173,11 +181,8 @@ mod tests {
         for number in 20_000..40_000 {
             memory.standing(tenant(number), now);
         }
-        assert!(count() <= 2 * 2_000, "{}", count());
-        for number in 40_000..60_000 {
-            memory.standing(tenant(number), now);
-        }
-        assert!(count() <= 1_000 + PARTS, "{}", count());
+        println!("{} are known when none is held", count());
+        assert!((500..=1_200).contains(&count()), "{}", count());
     }
 
     #[test]
