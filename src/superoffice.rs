@@ -51,7 +51,7 @@ pub use error::{ExchangeError, OAuthError, SetupError, UpstreamError};
 pub use exchange::ExchangeTransport;
 pub use oauth::{AuthorizationRequest, ResponseMode, TokenSet};
 pub use tenant_state::TenantState;
-pub use tenant_states::{Freshness, KnownTenant, TenantStatus};
+pub use tenant_states::{Freshness, KnownTenant, Standing, TenantStatus};
 pub use upstreams::{Upstream, Upstreams};
 pub use webapi::{KeepAlive, WebApiAnswer, WebApiBody, WebApiCredential, WebApiRequest, check_webapi_request};
 
@@ -162,8 +162,13 @@ impl SuperOffice {
     }
 
     /// What is known of the tenant, without asking.
-    pub fn known_tenant(&self, context_identifier: ContextIdentifier) -> KnownTenant {
+    pub fn known_tenant(&self, context_identifier: ContextIdentifier) -> Arc<KnownTenant> {
         self.tenant_states.at_hand(context_identifier)
+    }
+
+    /// Where that stands, also later on.
+    pub fn standing(&self, context_identifier: ContextIdentifier) -> Arc<Standing> {
+        self.tenant_states.standing(context_identifier)
     }
 
     /// Lets the next lookup ask anew: what SuperOffice said of the tenant may have changed before it lapsed.

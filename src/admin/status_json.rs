@@ -130,7 +130,7 @@ fn tenant(tenant: &TenantOverview, work: &Work, status: &Status) -> Value {
     json!({
         "context_identifier": tenant.context_identifier.as_str(),
         "condition": tenant.condition().as_str(),
-        "state": tenant.state().as_str(),
+        "state": tenant.state.as_str(),
         "webapi_url": tenant.webapi_url,
         "source": match tenant.source {
             TenantSource::Database => "database",

@@ -264,7 +264,7 @@ pub(super) fn in_a_word(tenant: &TenantOverview) -> (Tone, &'static str) {
         Condition::Idle => (Tone::Quiet, "idle"),
         Condition::RenewalFails => (Tone::Wary, "renewal fails"),
         Condition::Fails => (Tone::Bad, "fails"),
-        Condition::NotRunning => (Tone::Bad, tenant.state().as_str()),
+        Condition::NotRunning => (Tone::Bad, tenant.state.as_str()),
     }
 }
 

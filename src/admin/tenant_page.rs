@@ -118,7 +118,7 @@ fn about(tenant: &TenantOverview, now: Timestamp) -> Markup {
     let time = |time: Option<Timestamp>| html! { @if let Some(time) = time { (when(time, now)) } @else { "unknown" } };
     html! {
         dl.lines {
-            (line("State at SuperOffice", &html! { (tenant.state().as_str()) }))
+            (line("State at SuperOffice", &html! { (tenant.state.as_str()) }))
             (line("Its API", &html! { @if let Some(url) = &tenant.webapi_url { code { (url) } } @else { "unknown" } }))
             (line("System user token", &html! {
                 @match tenant.source {

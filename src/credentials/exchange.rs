@@ -247,11 +247,11 @@ impl Exchange {
     }
 
     /// The state API's URL, or else the last known one, or else the verified claim.
-    async fn webapi_url(&self, tenant: &Tenant, status: &TenantStatus, claims: &SystemUserClaims) -> Option<String> {
-        let checked = |url: &String| self.superoffice.checked_tenant_url(url);
+    async fn webapi_url(&self, tenant: &Tenant, status: &TenantStatus, claims: &SystemUserClaims) -> Option<Arc<str>> {
+        let checked = |url: &String| self.superoffice.checked_tenant_url(url).map(Arc::from);
         let known = status.webapi_url.clone().or_else(|| tenant.webapi_url.as_ref().and_then(checked));
         let url = known.or_else(|| claims.webapi_url.as_ref().and_then(checked))?;
-        if tenant.webapi_url.as_ref() != Some(&url) {
+        if tenant.webapi_url.as_deref() != Some(&*url) {
             self.standings.record(tenant.context_identifier, &url).await;
         }
         Some(url)
@@ -274,7 +274,7 @@ impl Exchange {
         tenant: &Tenant,
         claims: SystemUserClaims,
         sent: Timestamp,
-        webapi_url: Option<String>,
+        webapi_url: Option<Arc<str>>,
     ) -> SystemTicket {
         let (expire_time, refresh_time) = self.settings.times_of(sent, &*self.random);
         let fingerprint = self.fingerprinter.fingerprint(&claims.ticket);
@@ -287,7 +287,10 @@ impl Exchange {
             expire_time,
             refresh_time,
             webapi_url,
-            netserver_url: claims.netserver_url.and_then(|url| self.superoffice.checked_tenant_url(&url)),
+            netserver_url: claims
+                .netserver_url
+                .and_then(|url| self.superoffice.checked_tenant_url(&url))
+                .map(Into::into),
             audit_name: KeptAuditName::default(),
         }
     }

@@ -93,8 +93,8 @@ impl Fleet {
             issued_for: ticket.issued_for,
             issue_time: ticket.issue_time,
             expire_time: ticket.expire_time,
-            webapi_url: ticket.webapi_url.clone(),
-            netserver_url: ticket.netserver_url.clone(),
+            webapi_url: ticket.webapi_url.as_deref().map(ToOwned::to_owned),
+            netserver_url: ticket.netserver_url.as_deref().map(ToOwned::to_owned),
         };
         match lease.publish(shared, self.clock.now()).await {
             Ok(true) => {}
@@ -152,8 +152,8 @@ impl Fleet {
             issue_time: found.issue_time.min(now),
             expire_time,
             refresh_time,
-            webapi_url: checked(found.webapi_url),
-            netserver_url: checked(found.netserver_url),
+            webapi_url: checked(found.webapi_url).map(Into::into),
+            netserver_url: checked(found.netserver_url).map(Into::into),
             audit_name: KeptAuditName::default(),
         }
     }

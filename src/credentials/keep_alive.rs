@@ -54,7 +54,7 @@ impl KeepAlive {
         let tenant = ticket.context_identifier;
         for _ in 0..2 {
             let status = self.standings.usable(tenant).await?;
-            let Some(url) = status.webapi_url.as_ref().or(ticket.webapi_url.as_ref()) else {
+            let Some(url) = status.webapi_url.as_deref().or(ticket.webapi_url.as_deref()) else {
                 return Ok(Used::Nowhere);
             };
             let sent = self.clock.moment();

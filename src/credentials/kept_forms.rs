@@ -5,7 +5,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use crate::identifiers::ClientSecret;
-use crate::superoffice::TenantStatus;
+use crate::superoffice::KnownTenant;
 
 /// What the API makes of a ticket's answer, encoded: kept beside the ticket, so that it is made once for all who ask. One
 /// form goes to those who may have the client secret, the other to everybody else.
@@ -17,7 +17,7 @@ pub(super) struct KeptForms {
 
 /// An encoded answer, and what it says besides the ticket. It counts while these two are the same that they were.
 struct Form {
-    tenant: Arc<TenantStatus>,
+    tenant: Arc<KnownTenant>,
     secret: Option<Arc<ClientSecret>>,
     bytes: Bytes,
 }
@@ -26,7 +26,7 @@ impl KeptForms {
     /// The form that says this of the tenant, and has this secret if any: the one that is kept, or else what `make` makes.
     pub(super) fn get(
         &self,
-        tenant: &Arc<TenantStatus>,
+        tenant: &Arc<KnownTenant>,
         secret: Option<&Arc<ClientSecret>>,
         make: impl FnOnce() -> Bytes,
     ) -> Bytes {
@@ -55,10 +55,11 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::superoffice::TenantState;
+    use crate::superoffice::{TenantState, TenantStatus};
 
-    fn status() -> Arc<TenantStatus> {
-        Arc::new(TenantStatus { state: TenantState::Running, webapi_url: None, valid_until: Timestamp::UNIX_EPOCH })
+    fn status() -> Arc<KnownTenant> {
+        let (state, now) = (TenantState::Running, Timestamp::UNIX_EPOCH);
+        Arc::new(KnownTenant::told(TenantStatus { state, webapi_url: None, valid_until: now }, now))
     }
 
     fn secret() -> Arc<ClientSecret> {
@@ -70,7 +71,7 @@ mod tests {
         let (forms, mut made) = (KeptForms::default(), 0_u8);
         let (tenant, moved) = (status(), status());
         let (old, new) = (secret(), secret());
-        let mut get = |tenant: &Arc<TenantStatus>, secret: Option<&Arc<ClientSecret>>| {
+        let mut get = |tenant: &Arc<KnownTenant>, secret: Option<&Arc<ClientSecret>>| {
             forms.get(tenant, secret, || {
                 made += 1;
                 Bytes::copy_from_slice(&[made])

@@ -7,7 +7,7 @@ use super::{Statistics, SystemTickets, TicketError};
 use crate::crypto::Fingerprint;
 use crate::identifiers::ContextIdentifier;
 use crate::store::{SharedOverview, SharedTickets, StoreError, Tenant, TenantSource, Tenants};
-use crate::superoffice::{Freshness, KnownTenant, SuperOffice, TenantState, Upstreams};
+use crate::superoffice::{Freshness, SuperOffice, TenantState, Upstreams};
 
 /// What there is to see of tenants and their tickets, for people. It changes nothing, asks SuperOffice nothing, and holds
 /// no secret.
@@ -30,8 +30,8 @@ pub struct TenantOverview {
     pub create_time: Option<Timestamp>,
     /// When its system user token was last replaced, if that is known.
     pub update_time: Option<Timestamp>,
-    /// How it stands at SuperOffice.
-    pub standing: KnownTenant,
+    /// What it is in, as far as that still counts.
+    pub state: TenantState,
     /// Where its REST API is or was last, if that is known.
     pub webapi_url: Option<String>,
     /// Its ticket in this process's memory.
@@ -119,19 +119,11 @@ impl TenantOverview {
     pub fn condition(&self) -> Condition {
         let is_failing = self.failure.as_ref().is_some_and(|failure| !failure.is_over);
         match (&self.ticket, is_failing) {
-            _ if !may_be_served(self.state()) => Condition::NotRunning,
+            _ if !may_be_served(self.state) => Condition::NotRunning,
             (Some(_), true) => Condition::RenewalFails,
             (None, true) => Condition::Fails,
             (Some(_), false) => Condition::Served,
             (None, false) => Condition::Idle,
-        }
-    }
-
-    /// What it is in, as far as that still counts.
-    pub fn state(&self) -> TenantState {
-        match self.standing.freshness {
-            Freshness::Fresh | Freshness::Due => self.standing.status.state,
-            Freshness::Lapsed => TenantState::Unknown,
         }
     }
 }
@@ -227,14 +219,17 @@ impl Overviews {
 
     fn overview(&self, tenant: Tenant, shared: Option<SharedOverview>) -> TenantOverview {
         let Tenant { context_identifier, source, webapi_url, create_time, update_time, .. } = tenant;
-        let standing = self.tickets.standing(context_identifier);
+        let (standing, freshness) = self.tickets.standing(context_identifier);
         TenantOverview {
             context_identifier,
             source,
             create_time,
             update_time,
-            webapi_url: standing.status.webapi_url.clone().or(webapi_url),
-            standing,
+            webapi_url: standing.status.webapi_url.as_deref().map(ToOwned::to_owned).or(webapi_url),
+            state: match freshness {
+                Freshness::Fresh | Freshness::Due => standing.status.state,
+                Freshness::Lapsed => TenantState::Unknown,
+            },
             ticket: self.tickets.overview(context_identifier),
             failure: self.tickets.last_failure(context_identifier),
             shared,

@@ -1,8 +1,9 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -19,11 +20,17 @@ pub(super) struct Schedule {
     changed: Notify,
 }
 
+/// Each tenant's name stands in it once, and a time takes one word, as there is one of these for each ticket.
 #[derive(Default)]
 struct Plan {
-    by_tenant: HashMap<ContextIdentifier, Timestamp>,
-    by_time: BTreeSet<(Timestamp, ContextIdentifier)>,
+    tenants: IndexMap<ContextIdentifier, Due>,
+    /// When, and at which place among the tenants.
+    by_time: BTreeSet<(Due, usize)>,
 }
+
+/// In nanoseconds since 1970: until 2262, which is never.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Due(i64);
 
 impl Schedule {
     /// Plans the tenant's renewal at `due`, in place of any planned before.
@@ -38,7 +45,7 @@ impl Schedule {
     pub(super) fn plan_if_absent(&self, tenant: ContextIdentifier, due: Timestamp) {
         let is_next = {
             let mut plan = self.lock();
-            !plan.by_tenant.contains_key(&tenant) && plan.put(tenant, due)
+            !plan.tenants.contains_key(&tenant) && plan.put(tenant, due)
         };
         if is_next {
             self.changed.notify_one();
@@ -52,7 +59,7 @@ impl Schedule {
     /// Takes the tenant's renewal off the plan unless another than the one at `due` is planned.
     pub(super) fn cancel_at(&self, tenant: ContextIdentifier, due: Timestamp) {
         let mut plan = self.lock();
-        if plan.by_tenant.get(&tenant) == Some(&due) {
+        if plan.tenants.get(&tenant) == Some(&Due::from(due)) {
             plan.drop_tenant(tenant);
         }
     }
@@ -63,7 +70,7 @@ impl Schedule {
 
     /// When the tenant's renewal is planned, if it is.
     pub(super) fn due(&self, tenant: ContextIdentifier) -> Option<Timestamp> {
-        self.lock().by_tenant.get(&tenant).copied()
+        self.lock().tenants.get(&tenant).map(|due| due.time())
     }
 
     /// Waits for the next renewal that is due and takes it off the plan.
@@ -85,11 +92,12 @@ impl Schedule {
     /// The first due tenant, or else how long it is until one is.
     fn take_due(&self, now: Timestamp) -> Result<ContextIdentifier, Option<Duration>> {
         let mut plan = self.lock();
-        let (due, tenant) = *plan.by_time.first().ok_or(None)?;
-        let left = due.duration_since(now);
+        let (due, place) = *plan.by_time.first().ok_or(None)?;
+        let left = due.time().duration_since(now);
         if left.is_positive() {
             return Err(Some(left.unsigned_abs()));
         }
+        let tenant = *plan.tenants.get_index(place).ok_or(None)?.0;
         plan.drop_tenant(tenant);
         Ok(tenant)
     }
@@ -104,15 +112,32 @@ impl Plan {
     /// Answers whether it comes first now.
     fn put(&mut self, tenant: ContextIdentifier, due: Timestamp) -> bool {
         self.drop_tenant(tenant);
-        self.by_tenant.insert(tenant, due);
-        self.by_time.insert((due, tenant));
-        self.by_time.first() == Some(&(due, tenant))
+        let due = Due::from(due);
+        let (place, _) = self.tenants.insert_full(tenant, due);
+        self.by_time.insert((due, place));
+        self.by_time.first() == Some(&(due, place))
     }
 
     fn drop_tenant(&mut self, tenant: ContextIdentifier) {
-        if let Some(due) = self.by_tenant.remove(&tenant) {
-            self.by_time.remove(&(due, tenant));
+        let Some((place, _, due)) = self.tenants.swap_remove_full(&tenant) else { return };
+        self.by_time.remove(&(due, place));
+        // The last one has its place now.
+        if let Some((_, due)) = self.tenants.get_index(place) {
+            self.by_time.remove(&(*due, self.tenants.len()));
+            self.by_time.insert((*due, place));
         }
+    }
+}
+
+impl From<Timestamp> for Due {
+    fn from(time: Timestamp) -> Self {
+        Self(i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Due {
+    fn time(self) -> Timestamp {
+        Timestamp::from_nanosecond(self.0.into()).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -154,6 +179,35 @@ mod tests {
             assert_eq!(schedule.next_due(&clock).await, tenant(expected));
         }
         assert_eq!(schedule.take_due(clock.now()), Err(None));
+    }
+
+    #[test]
+    fn a_plan_of_many_stays_in_order_whoever_leaves_it() {
+        let schedule = Schedule::default();
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut expected = std::collections::BTreeMap::new();
+        for _ in 0..2_000 {
+            let number = random.u32(..200);
+            if random.bool() {
+                let due = random.i64(0..1_000_000);
+                schedule.plan(tenant(&format!("Cust{number}")), Timestamp::from_microsecond(due).unwrap());
+                expected.insert(number, due);
+            } else {
+                schedule.cancel(tenant(&format!("Cust{number}")));
+                expected.remove(&number);
+            }
+        }
+        for (number, due) in &expected {
+            assert_eq!(schedule.due(tenant(&format!("Cust{number}"))), Timestamp::from_microsecond(*due).ok());
+        }
+        assert_eq!(schedule.take_due(second(-1)).map_err(|left| left.is_some()), Err(true));
+        let mut last = Timestamp::MIN;
+        for _ in 0..expected.len() {
+            let due = schedule.lock().by_time.first().unwrap().0.time();
+            assert!(due >= last && schedule.take_due(second(2)).is_ok());
+            last = due;
+        }
+        assert_eq!(schedule.take_due(second(2)), Err(None));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use super::TicketError;
 use crate::clock::Clock;
 use crate::identifiers::ContextIdentifier;
 use crate::store::Tenants;
-use crate::superoffice::{KnownTenant, SuperOffice, TenantState, TenantStatus, UpstreamError};
+use crate::superoffice::{KnownTenant, Standing, SuperOffice, TenantState, TenantStatus, UpstreamError};
 
 /// When to ask again about a tenant in maintenance, if SuperOffice does not say.
 const MAINTENANCE_PAUSE: Duration = Duration::from_mins(1);
@@ -31,35 +31,40 @@ impl Standings {
     }
 
     /// What is known without asking.
-    pub(super) fn at_hand(&self, tenant: ContextIdentifier) -> KnownTenant {
+    pub(super) fn at_hand(&self, tenant: ContextIdentifier) -> Arc<KnownTenant> {
         self.superoffice.known_tenant(tenant)
+    }
+
+    /// Where that stands, for who keeps it with the tenant's ticket.
+    pub(super) fn of(&self, tenant: ContextIdentifier) -> Arc<Standing> {
+        self.superoffice.standing(tenant)
     }
 
     /// Asks when that is due. An address that was not known is kept for after a restart.
     pub(super) async fn ask(&self, tenant: ContextIdentifier) -> Result<TenantStatus, UpstreamError> {
-        let before = self.at_hand(tenant).status;
+        let before = self.at_hand(tenant);
         let status = self.ask_only(tenant).await?;
-        if let Some(url) = status.webapi_url.as_ref().filter(|url| before.webapi_url.as_ref() != Some(url)) {
+        if let Some(url) = status.webapi_url.as_ref().filter(|url| before.status.webapi_url.as_ref() != Some(url)) {
             self.record(tenant, url).await;
         }
         Ok(status)
     }
 
     /// What is known of a tenant after asking, if it can be used. A failed lookup withholds nothing.
-    pub(super) async fn usable(&self, tenant: ContextIdentifier) -> Result<Arc<TenantStatus>, TicketError> {
+    pub(super) async fn usable(&self, tenant: ContextIdentifier) -> Result<TenantStatus, TicketError> {
         self.if_usable(tenant, self.ask(tenant).await)
     }
 
     /// [`Self::usable`] for who knows which address is kept, and sees to that.
-    pub(super) async fn usable_to_keep(&self, tenant: ContextIdentifier) -> Result<Arc<TenantStatus>, TicketError> {
+    pub(super) async fn usable_to_keep(&self, tenant: ContextIdentifier) -> Result<TenantStatus, TicketError> {
         self.if_usable(tenant, self.ask_only(tenant).await)
     }
 
     async fn ask_only(&self, tenant: ContextIdentifier) -> Result<TenantStatus, UpstreamError> {
-        let before = self.at_hand(tenant).status;
+        let before = self.at_hand(tenant);
         let status = self.superoffice.tenant_state(tenant).await?;
-        if let Some(url) = &status.webapi_url
-            && before.webapi_url.as_ref().is_some_and(|before| before != url)
+        if let Some(url) = status.webapi_url.as_deref()
+            && before.status.webapi_url.as_deref().is_some_and(|before| before != url)
         {
             info!(%tenant, url, "the tenant's API is elsewhere now");
         }
@@ -70,15 +75,15 @@ impl Standings {
         &self,
         tenant: ContextIdentifier,
         asked: Result<TenantStatus, UpstreamError>,
-    ) -> Result<Arc<TenantStatus>, TicketError> {
+    ) -> Result<TenantStatus, TicketError> {
         match asked {
             Ok(status) => {
                 self.check(&status)?;
-                Ok(Arc::new(status))
+                Ok(status)
             }
             Err(error) => {
                 warn!(%error, "the tenant's state is unknown");
-                Ok(self.at_hand(tenant).status)
+                Ok(self.at_hand(tenant).status.clone())
             }
         }
     }

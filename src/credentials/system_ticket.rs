@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::crypto::{Fingerprint, KeptAuditName};
 use crate::identifiers::{ContextIdentifier, Ticket};
-use crate::superoffice::TenantStatus;
+use crate::superoffice::KnownTenant;
 
 /// A verified system user ticket with the times of one of its lives: a keep-alive makes another one of the same ticket,
 /// an exchange one of another.
@@ -25,9 +25,9 @@ pub struct SystemTicket {
     /// When it is renewed in the background.
     pub refresh_time: Timestamp,
     /// Where the tenant's REST API was at the exchange. [`TicketAnswer::webapi_url`] is what counts.
-    pub webapi_url: Option<String>,
+    pub webapi_url: Option<Arc<str>>,
     /// Base URL of the tenant's SOAP services, with a trailing slash; checked to be SuperOffice's.
-    pub netserver_url: Option<String>,
+    pub netserver_url: Option<Box<str>>,
     /// The ticket's name in audit events, once it has one.
     pub audit_name: KeptAuditName,
 }
@@ -78,7 +78,7 @@ pub struct TicketAnswer {
     /// How it came.
     pub origin: TicketOrigin,
     /// The tenant as it was when SuperOffice was last asked.
-    pub tenant: Arc<TenantStatus>,
+    pub tenant: Arc<KnownTenant>,
     /// Present when the last renewal failed.
     pub refresh_warning: Option<Arc<RefreshWarning>>,
 }
@@ -86,6 +86,6 @@ pub struct TicketAnswer {
 impl TicketAnswer {
     /// Base URL of the tenant's REST API, with a trailing slash; checked to be SuperOffice's.
     pub fn webapi_url(&self) -> Option<&str> {
-        self.tenant.webapi_url.as_deref().or(self.ticket.webapi_url.as_deref())
+        self.tenant.status.webapi_url.as_deref().or(self.ticket.webapi_url.as_deref())
     }
 }

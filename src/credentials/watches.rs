@@ -258,7 +258,7 @@ mod tests {
     use crate::credentials::SystemTicket;
     use crate::crypto::KeptAuditName;
     use crate::identifiers::Ticket;
-    use crate::superoffice::{TenantState, TenantStatus};
+    use crate::superoffice::{KnownTenant, TenantState, TenantStatus};
 
     fn answer(state: TenantState) -> TicketAnswer {
         let fingerprint = "00000000000000000000000000000001".parse().unwrap();
@@ -274,7 +274,8 @@ mod tests {
             netserver_url: None,
             audit_name: KeptAuditName::default(),
         };
-        let tenant = Arc::new(TenantStatus { state, webapi_url: None, valid_until: Timestamp::MAX });
+        let status = TenantStatus { state, webapi_url: None, valid_until: Timestamp::MAX };
+        let tenant = Arc::new(KnownTenant::told(status, Timestamp::UNIX_EPOCH));
         TicketAnswer { ticket: Arc::new(ticket), origin: TicketOrigin::Exchange, tenant, refresh_warning: None }
     }
 
@@ -322,14 +323,14 @@ mod tests {
         let origin = || state.latest().unwrap().unwrap().origin;
         assert_eq!(origin(), TicketOrigin::Exchange);
         state.tell(Ok(answer(TenantState::Unknown)), |told, _| {
-            assert!(told.as_ref().is_ok_and(|told| told.tenant.state == TenantState::Running), "what was told");
+            assert!(told.as_ref().is_ok_and(|told| told.tenant.status.state == TenantState::Running), "what was told");
             false
         });
         state.tell(refusal(), |_, _| false);
         assert_eq!(first.next().now_or_never(), None);
         registry.join(tenant("Cust1"), &late, 0, idle);
         assert_eq!(late.next().now_or_never(), Some(0));
-        assert_eq!(state.latest().unwrap().unwrap().tenant.state, TenantState::Unknown);
+        assert_eq!(state.latest().unwrap().unwrap().tenant.status.state, TenantState::Unknown);
         assert_eq!(origin(), TicketOrigin::Cache);
         // Between refusals that are the same to who was told the later one counts.
         state.tell(refusal(), |_, _| true);

@@ -25,7 +25,7 @@ pub struct AuditKeyId(u32);
 
 /// Names a credential: 128 bits of HMAC-SHA256, shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AuditName(u128);
+pub struct AuditName([u8; 16]);
 
 /// Keeps a credential's [`AuditName`] beside it: it is handed out many times, and its name costs more than the rest of an
 /// event.
@@ -77,7 +77,7 @@ impl AuditKey {
 
     /// The credential's name under this key.
     pub fn name(&self, credential: &str) -> AuditName {
-        AuditName(u128::from_be_bytes(head(&hmac::sign(&self.key, credential.as_bytes()))))
+        AuditName(head(&hmac::sign(&self.key, credential.as_bytes())))
     }
 }
 
@@ -99,7 +99,7 @@ impl AuditKeyId {
 impl AuditName {
     /// The number that is shown.
     pub fn number(self) -> u128 {
-        self.0
+        u128::from_be_bytes(self.0)
     }
 }
 
@@ -117,7 +117,7 @@ impl fmt::Debug for AuditKeyId {
 
 impl fmt::Debug for AuditName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "AuditName({:032x})", self.0)
+        write!(formatter, "AuditName({:032x})", self.number())
     }
 }
 

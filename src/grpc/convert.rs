@@ -268,8 +268,8 @@ pub(super) fn system_ticket<'a>(
         expire_time: Some(timestamp(ticket.expire_time)),
         refresh_time: Some(timestamp(ticket.refresh_time)),
         webapi_url: answer.webapi_url().unwrap_or_default().to_owned(),
-        netserver_url: ticket.netserver_url.clone().unwrap_or_default(),
-        tenant_state: tenant_state(answer.tenant.state).into(),
+        netserver_url: ticket.netserver_url.as_deref().unwrap_or_default().to_owned(),
+        tenant_state: tenant_state(answer.tenant.status.state).into(),
         refresh_warning: answer.refresh_warning.as_deref().map(refresh_warning),
         request_headers: request_headers.map(|(name, value)| (name.to_owned(), value.to_string())).collect(),
     }

@@ -12,8 +12,8 @@ use thiserror::Error;
 /// so equality, order and hash ignore case, while the spelling given is kept for what is sent and shown.
 #[derive(Clone, Copy)]
 pub struct ContextIdentifier {
+    /// With zeros behind it, as it stands in memory many times for each tenant: its length would take a word more.
     spelling: [u8; Self::MAX_LENGTH],
-    length: u8,
 }
 
 /// Why a text is not a [`ContextIdentifier`]. The text itself is left out: it may hold anything.
@@ -46,11 +46,12 @@ impl ContextIdentifier {
     }
 
     fn bytes(&self) -> &[u8] {
-        self.spelling.get(..usize::from(self.length)).unwrap_or_default()
+        self.spelling.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 
-    fn folded(&self) -> impl Iterator<Item = u8> {
-        self.bytes().iter().map(u8::to_ascii_lowercase)
+    fn folded(mut self) -> [u8; Self::MAX_LENGTH] {
+        self.spelling.make_ascii_lowercase();
+        self.spelling
     }
 }
 
@@ -60,20 +61,19 @@ impl FromStr for ContextIdentifier {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bytes = text.as_bytes();
         let first = bytes.first().ok_or(ContextIdentifierError::Empty)?;
-        let length = u8::try_from(bytes.len()).map_err(|_| ContextIdentifierError::TooLong)?;
         let mut spelling = [0; Self::MAX_LENGTH];
         let place = spelling.get_mut(..bytes.len()).ok_or(ContextIdentifierError::TooLong)?;
         if !first.is_ascii_alphabetic() || !bytes.iter().all(u8::is_ascii_alphanumeric) {
             return Err(ContextIdentifierError::Malformed);
         }
         place.copy_from_slice(bytes);
-        Ok(Self { spelling, length })
+        Ok(Self { spelling })
     }
 }
 
 impl PartialEq for ContextIdentifier {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes().eq_ignore_ascii_case(other.bytes())
+        self.spelling.eq_ignore_ascii_case(&other.spelling)
     }
 }
 
@@ -81,15 +81,13 @@ impl Eq for ContextIdentifier {}
 
 impl Hash for ContextIdentifier {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let mut folded = self.spelling;
-        folded.make_ascii_lowercase();
-        folded.hash(state);
+        self.folded().hash(state);
     }
 }
 
 impl Ord for ContextIdentifier {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.folded().cmp(other.folded())
+        self.folded().cmp(&other.folded())
     }
 }
 

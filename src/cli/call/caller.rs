@@ -187,7 +187,7 @@ impl Caller {
         let may_run = status.state.is_running() || status.state == superoffice::TenantState::Unknown;
         match status.webapi_url {
             _ if !may_run => Err(not_running(status.state.as_str())),
-            Some(webapi_url) => Ok(webapi_url),
+            Some(webapi_url) => Ok(webapi_url.to_string()),
             None => Err(Failure::failed(&"SuperOffice does not tell where the tenant's API is").into()),
         }
     }

@@ -8,13 +8,13 @@ use crate::clock::Moment;
 use crate::credentials::ticket_cache::Entry;
 use crate::credentials::{SystemTicket, TicketAnswer};
 use crate::identifiers::{ClientSecret, ContextIdentifier};
-use crate::superoffice::{Freshness, TenantStatus};
+use crate::superoffice::{Freshness, KnownTenant};
 
 /// A ticket in memory that can be handed out without waiting for anything.
 #[derive(Debug)]
 pub struct TicketAtHand {
     entry: Arc<Entry>,
-    tenant: Arc<TenantStatus>,
+    tenant: Arc<KnownTenant>,
     /// Whether asking for the tenant's state is.
     is_due: bool,
     now: Moment,
@@ -31,13 +31,13 @@ impl SystemTickets {
         let enough = min_validity.max(inner.settings.wait_before_expiry);
         let now = inner.clock.moment();
         let entry = inner.cache.get(tenant).filter(|entry| entry.lives(now, enough))?;
-        let known = inner.standings.at_hand(tenant);
-        if known.freshness == Freshness::Lapsed {
+        let known = entry.standing.known();
+        let freshness = known.freshness(now.wall);
+        if freshness == Freshness::Lapsed {
             return None;
         }
         inner.standings.check(&known.status).ok()?;
-        let is_due = known.freshness == Freshness::Due;
-        Some(TicketAtHand { entry, tenant: known.status, is_due, now })
+        Some(TicketAtHand { entry, tenant: known, is_due: freshness == Freshness::Due, now })
     }
 
     /// Notes a call that is answered with a ticket at hand. Until then nothing has come of it.
@@ -47,7 +47,7 @@ impl SystemTickets {
             drop(self.0.look_up(ticket.entry.ticket.context_identifier));
         }
         count(&self.0.counters.hits);
-        if ticket.entry.warning.is_none() { measured::HIT } else { measured::STALE_HIT }.note();
+        if ticket.entry.warning().is_none() { measured::HIT } else { measured::STALE_HIT }.note();
     }
 }
 

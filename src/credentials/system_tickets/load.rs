@@ -45,7 +45,7 @@ impl Inner {
         let landed = || {
             let now = self.clock.moment();
             let entry = self.cache.get(tenant).filter(|entry| will_do(entry, now));
-            let answer = entry.map(|entry| Ok(entry.answer(self.standings.at_hand(tenant).status)));
+            let answer = entry.map(|entry| Ok(entry.answer(entry.standing.known())));
             answer.or_else(|| self.refusals.in_force(tenant, now.elapsed).map(Err))
         };
         let mut part = measured::JOINED;
@@ -84,7 +84,7 @@ impl Inner {
             outcome = load => outcome.unwrap_or_else(|_| Err(TicketError::Internal("the load panicked".into()))),
             () = self.clock.sleep(self.exchange.longest_load()) => Err(TicketError::Internal("the load did not end".into())),
         }?;
-        Ok(TicketAnswer { ticket, origin, tenant: self.standings.at_hand(tenant).status, refresh_warning: None })
+        Ok(TicketAnswer { ticket, origin, tenant: self.standings.at_hand(tenant), refresh_warning: None })
     }
 
     /// Gets the tenant's ticket from another process, or gets it for all of them.
@@ -204,7 +204,7 @@ impl Inner {
             self.refusals.forget(tenant);
             self.failures.end(tenant);
             self.schedule.plan(tenant, ticket.refresh_time);
-            self.cache.insert(Arc::clone(ticket), end, self.clock.elapsed())
+            self.cache.insert(Arc::clone(ticket), self.standings.of(tenant), end, self.clock.elapsed())
         });
         if let Some(displaced) = displaced.flatten() {
             self.note_displaced(&displaced);
@@ -222,7 +222,7 @@ impl Inner {
         metrics::REFRESH_FAILURES.count(&[error.kind()]);
         let pause = self.settings.renewal_pause(&*self.random);
         let next_attempt = now.wall.saturating_add(pause).unwrap_or(Timestamp::MAX);
-        let failed_attempts = entry.warning.as_ref().map_or(0, |warning| warning.failed_attempts).saturating_add(1);
+        let failed_attempts = entry.warning().map_or(0, |warning| warning.failed_attempts).saturating_add(1);
         let expire_time = entry.ticket.expire_time;
         warn!(%tenant, %error, failed_attempts, %next_attempt, %expire_time, "the renewal failed; the ticket stays valid");
         let warning = RefreshWarning { error: error.clone(), failed_attempts, last_failure: now.wall, next_attempt };

@@ -18,10 +18,11 @@ impl Inner {
     /// this neither waits nor asks.
     pub(super) async fn serve(self: &Arc<Self>, entry: &Entry) -> Result<TicketAnswer, TicketError> {
         let tenant = entry.ticket.context_identifier;
-        let mut known = self.standings.at_hand(tenant);
-        if known.freshness != Freshness::Fresh {
+        let mut known = entry.standing.known();
+        let freshness = known.freshness(self.clock.now());
+        if freshness != Freshness::Fresh {
             let lookup = self.look_up(tenant);
-            if known.freshness == Freshness::Lapsed {
+            if freshness == Freshness::Lapsed {
                 tokio::select! {
                     biased;
                     () = lookup => {}
@@ -29,21 +30,22 @@ impl Inner {
                 }
                 // Whoever comes next waits no more: one call has waited in vain for all.
                 self.standings.doubt(tenant);
-                known = self.standings.at_hand(tenant);
+                known = entry.standing.known();
             }
         }
         self.standings.check(&known.status)?;
-        Ok(entry.answer(known.status))
+        Ok(entry.answer(known))
     }
 
     /// Joins the lookup of the tenant's state, which goes on whether or not anybody waits for it.
     pub(super) fn look_up(self: &Arc<Self>, tenant: ContextIdentifier) -> impl Future<Output = ()> {
-        let landed = move || (self.standings.at_hand(tenant).freshness == Freshness::Fresh).then_some(());
+        let landed =
+            move || (self.standings.at_hand(tenant).freshness(self.clock.now()) == Freshness::Fresh).then_some(());
         let inner = Arc::clone(self);
         let lookup = async move {
-            let before = inner.standings.at_hand(tenant).status;
+            let before = inner.standings.at_hand(tenant);
             match inner.standings.ask(tenant).await {
-                Ok(now) if before.state != now.state || before.webapi_url != now.webapi_url => {
+                Ok(now) if before.status.state != now.state || before.status.webapi_url != now.webapi_url => {
                     inner.watches.touch(tenant);
                 }
                 Ok(_) => {}

@@ -1,9 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::SystemTickets;
 use crate::credentials::{LastFailure, TicketOverview};
 use crate::identifiers::ContextIdentifier;
-use crate::superoffice::KnownTenant;
+use crate::superoffice::{Freshness, KnownTenant};
 
 impl SystemTickets {
     /// The tenant's ticket that is in memory, if one is.
@@ -32,8 +33,10 @@ impl SystemTickets {
         self.0.failures.current(limit)
     }
 
-    /// How the tenant stands at SuperOffice, as far as that was asked.
-    pub fn standing(&self, tenant: ContextIdentifier) -> KnownTenant {
-        self.0.standings.at_hand(tenant)
+    /// How the tenant stands at SuperOffice, as far as that was asked, and how far that counts by now.
+    pub fn standing(&self, tenant: ContextIdentifier) -> (Arc<KnownTenant>, Freshness) {
+        let known = self.0.standings.at_hand(tenant);
+        let freshness = known.freshness(self.0.clock.now());
+        (known, freshness)
     }
 }

@@ -181,9 +181,9 @@ fn is_news(told: &Outcome, new: &Outcome, now: Timestamp) -> bool {
     match (told, new) {
         (Ok(told), Ok(new)) => {
             // That SuperOffice does not answer for a moment is nothing to act on.
-            let has_state = new.tenant.state != TenantState::Unknown;
+            let has_state = new.tenant.status.state != TenantState::Unknown;
             !Arc::ptr_eq(&told.ticket, &new.ticket)
-                || has_state && told.tenant.state != new.tenant.state
+                || has_state && told.tenant.status.state != new.tenant.status.state
                 || told.webapi_url() != new.webapi_url()
                 // How it goes on failing is not.
                 || told.refresh_warning.is_some() != new.refresh_warning.is_some()
