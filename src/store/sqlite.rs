@@ -139,6 +139,8 @@ async fn connect(options: &SqliteConnectOptions) -> Result<(SqlitePool, SqlitePo
 fn pool(connections: u32, acquire_limit: Duration) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections)
+        // A file does not hang up, and each look whether it has would change threads twice.
+        .test_before_acquire(false)
         .acquire_timeout(acquire_limit)
         // A file does not fall over to another server: its connections need not be replaced.
         .idle_timeout(None)

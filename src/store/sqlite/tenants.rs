@@ -6,14 +6,20 @@ use sqlx::{Row, SqliteConnection};
 use super::failure::Failure;
 use super::{Database, changes};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
-use crate::store::engine::{Observations, Page, TenantRecords, log_bad_record};
+use crate::store::engine::{Page, TenantRecords, log_bad_record};
 use crate::store::sealer::{SYSTEM_USER_TOKEN, Sealer};
-use crate::store::{StoreError, Tenant, records};
+use crate::store::{Observations, StoreError, Tenant, records};
 
 const FIND: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
      FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant = ?1";
 const PAGE: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
      FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant > ?1 ORDER BY tenant LIMIT ?2";
+/// What is said of the old row is as it was before.
+const OBSERVE: &str = "INSERT INTO tenant_observations (tenant, serial, webapi_url) SELECT ?1, ?2, ?3 \
+     WHERE ?4 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1) \
+     ON CONFLICT (tenant) DO UPDATE SET serial = coalesce(serial, excluded.serial), \
+     webapi_url = CASE WHEN serial <> excluded.serial THEN webapi_url ELSE coalesce(excluded.webapi_url, webapi_url) END \
+     RETURNING serial, webapi_url";
 
 #[async_trait]
 impl TenantRecords for Database {
@@ -114,45 +120,21 @@ impl TenantRecords for Database {
         .await
     }
 
-    async fn pin_serial(
+    async fn observe(
         &self,
         context_identifier: ContextIdentifier,
-        serial: &str,
+        told: &Observations,
         elsewhere: bool,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<Observations>, StoreError> {
         self.write(async {
-            Ok(sqlx::query_scalar(
-                "INSERT INTO tenant_observations (tenant, serial) SELECT ?1, ?2 \
-                 WHERE ?3 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1) \
-                 ON CONFLICT (tenant) DO UPDATE SET serial = coalesce(serial, excluded.serial) RETURNING serial",
-            )
-            .bind(context_identifier.key())
-            .bind(serial)
-            .bind(elsewhere)
-            .fetch_optional(&self.writer)
-            .await?)
-        })
-        .await
-    }
-
-    async fn record_webapi_url(
-        &self,
-        context_identifier: ContextIdentifier,
-        url: &str,
-        elsewhere: bool,
-    ) -> Result<bool, StoreError> {
-        self.write(async {
-            let outcome = sqlx::query(
-                "INSERT INTO tenant_observations (tenant, webapi_url) SELECT ?1, ?2 \
-                 WHERE ?3 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1) \
-                 ON CONFLICT (tenant) DO UPDATE SET webapi_url = excluded.webapi_url",
-            )
-            .bind(context_identifier.key())
-            .bind(url)
-            .bind(elsewhere)
-            .execute(&self.writer)
-            .await?;
-            Ok(outcome.rows_affected() > 0)
+            let row = sqlx::query(OBSERVE)
+                .bind(context_identifier.key())
+                .bind(&told.serial)
+                .bind(&told.webapi_url)
+                .bind(elsewhere)
+                .fetch_optional(&self.writer)
+                .await?;
+            Ok(row.map(|row| observed(&row)).transpose()?)
         })
         .await
     }
@@ -228,10 +210,11 @@ async fn observations(connection: &mut SqliteConnection, key: &str) -> Result<Ob
         .bind(key)
         .fetch_optional(connection)
         .await?;
-    match row {
-        Some(row) => Ok(Observations { serial: row.try_get(0)?, webapi_url: row.try_get(1)? }),
-        None => Ok(Observations::default()),
-    }
+    Ok(row.map(|row| observed(&row)).transpose()?.unwrap_or_default())
+}
+
+fn observed(row: &SqliteRow) -> Result<Observations, sqlx::Error> {
+    Ok(Observations { serial: row.try_get("serial")?, webapi_url: row.try_get("webapi_url")? })
 }
 
 /// A record as a tenant, or what is wrong with it.
