@@ -4,6 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::failure::Failure;
+use super::told::{Told, observed};
 use super::{Database, changes};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
 use crate::store::engine::{Page, TenantRecords, log_bad_record};
@@ -14,19 +15,21 @@ const FIND: &str = "SELECT tenant, context_identifier, system_user_token, create
      FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant = ?1";
 const PAGE: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
      FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant > ?1 ORDER BY tenant LIMIT ?2";
-/// What is said of the old row is as it was before.
-const OBSERVE: &str = "INSERT INTO tenant_observations (tenant, serial, webapi_url) SELECT ?1, ?2, ?3 \
-     WHERE ?4 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1) \
-     ON CONFLICT (tenant) DO UPDATE SET serial = coalesce(serial, excluded.serial), \
-     webapi_url = CASE WHEN serial <> excluded.serial THEN webapi_url ELSE coalesce(excluded.webapi_url, webapi_url) END \
-     RETURNING serial, webapi_url";
 
 #[async_trait]
 impl TenantRecords for Database {
     async fn find(&self, context_identifier: ContextIdentifier) -> Result<Option<Tenant>, StoreError> {
         self.read(async {
-            let row = sqlx::query(FIND).bind(context_identifier.key()).fetch_optional(&self.readers).await?;
-            row.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose()
+            let mut finder = self.finder.lock().await;
+            let connection = match &mut *finder {
+                Some(connection) => connection,
+                nobody => nobody.insert(self.readers.acquire().await?),
+            };
+            let found = sqlx::query(FIND).bind(context_identifier.key()).fetch_optional(&mut **connection).await;
+            if found.is_err() {
+                *finder = None;
+            }
+            found?.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose()
         })
         .await
     }
@@ -126,17 +129,8 @@ impl TenantRecords for Database {
         told: &Observations,
         elsewhere: bool,
     ) -> Result<Option<Observations>, StoreError> {
-        self.write(async {
-            let row = sqlx::query(OBSERVE)
-                .bind(context_identifier.key())
-                .bind(&told.serial)
-                .bind(&told.webapi_url)
-                .bind(elsewhere)
-                .fetch_optional(&self.writer)
-                .await?;
-            Ok(row.map(|row| observed(&row)).transpose()?)
-        })
-        .await
+        let told = Told { tenant: context_identifier.key(), observations: told.clone(), elsewhere };
+        self.write(self.write_told(told)).await
     }
 }
 
@@ -211,10 +205,6 @@ async fn observations(connection: &mut SqliteConnection, key: &str) -> Result<Ob
         .fetch_optional(connection)
         .await?;
     Ok(row.map(|row| observed(&row)).transpose()?.unwrap_or_default())
-}
-
-fn observed(row: &SqliteRow) -> Result<Observations, sqlx::Error> {
-    Ok(Observations { serial: row.try_get("serial")?, webapi_url: row.try_get("webapi_url")? })
 }
 
 /// A record as a tenant, or what is wrong with it.
