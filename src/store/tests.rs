@@ -96,6 +96,21 @@ async fn the_directory_wins_and_what_is_observed_stays_in_the_database() {
 }
 
 #[tokio::test]
+async fn a_new_file_hides_the_databases_tenant_from_the_next_look_on_and_no_other_waits_for_it() {
+    let (tenants, fixture) = open_empty().await;
+    tenants.put(named("Cust1"), token("App-1"), false, at(0)).await.unwrap();
+    let mut changes = fixture.store.changes();
+    fixture.write("Cust1", "App-2");
+    fixture.write("Cust2", "App-2");
+    let found = async |name| tenants.find(named(name)).await.unwrap().unwrap().system_user_token;
+    assert_eq!(found("Cust2").await, token("App-2"), "the database has none of this name");
+    assert_eq!(found("Cust1").await, token("App-1"));
+    fixture.look().await;
+    assert_eq!(found("Cust1").await, token("App-2"));
+    assert!(published(&mut changes).contains(&named("Cust1")), "its ticket is dropped");
+}
+
+#[tokio::test]
 async fn an_unusable_file_hides_the_databases_tenant() {
     let (tenants, fixture) = open_empty().await;
     tenants.put(named("Cust1"), token("App-1"), false, at(0)).await.unwrap();
