@@ -89,3 +89,91 @@ impl Gathered {
 pub(super) fn observed(row: &SqliteRow) -> Result<Observations, sqlx::Error> {
     Ok(Observations { serial: row.try_get("serial")?, webapi_url: row.try_get("webapi_url")? })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::store::StoreError;
+    use crate::store::contract::{at, named, observations, sealing, token};
+    use crate::store::engine::TenantRecords;
+    use crate::store::sealer::Sealer;
+
+    async fn open(directory: &Path) -> Database {
+        let url = format!("sqlite://{}/t.db", directory.display());
+        Database::open(&url, Arc::new(Sealer::open(&sealing()).unwrap())).await.unwrap()
+    }
+
+    fn told(number: usize) -> Observations {
+        observations(&number.to_string(), &format!("https://sod{number}/"))
+    }
+
+    fn tell(database: &Database, number: usize) -> JoinHandle<Result<Option<Observations>, StoreError>> {
+        let database = database.clone();
+        tokio::spawn(async move { database.observe(named(&format!("Cust{number}")), &told(number), false).await })
+    }
+
+    /// How many commits the write-ahead log has. <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>
+    fn commits(directory: &Path) -> usize {
+        let log = fs::read(directory.join("t.db-wal")).unwrap();
+        let page_size = usize::try_from(u32::from_be_bytes(log[8..12].try_into().unwrap())).unwrap();
+        let frames = log[32..].chunks_exact(24 + page_size);
+        frames.filter(|frame| frame[8..16] == log[16..24] && frame[4..8] != [0; 4]).count()
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_told_at_once_is_one_commit_and_each_hears_of_its_own() {
+        let directory = TempDir::new().unwrap();
+        let database = open(directory.path()).await;
+        for number in 1..20 {
+            database.put(named(&format!("Cust{number}")), &token("App-1"), false, at(0)).await.unwrap();
+        }
+        let somebody_writes = database.gathered.turn.lock().await;
+        let telling: Vec<_> = (0..20).map(|number| tell(&database, number)).collect();
+        until(|| database.gathered.waiting().len() == 20).await;
+        let before = commits(directory.path());
+        drop(somebody_writes);
+        for (number, telling) in telling.into_iter().enumerate() {
+            let kept = telling.await.unwrap().unwrap();
+            assert_eq!(kept, (number > 0).then(|| told(number)), "the first is not registered");
+        }
+        assert_eq!(commits(directory.path()) - before, 1);
+    }
+
+    #[tokio::test]
+    async fn when_who_writes_for_others_gives_up_or_fails_they_write_themselves() {
+        let directory = TempDir::new().unwrap();
+        let database = open(directory.path()).await;
+        for number in 0..3 {
+            database.put(named(&format!("Cust{number}")), &token("App-1"), false, at(0)).await.unwrap();
+        }
+        let first = tell(&database, 0);
+        until(|| database.gathered.turn.try_lock().is_err()).await;
+        let second = tell(&database, 1);
+        until(|| database.gathered.waiting().len() == 2).await;
+        first.abort();
+        assert_eq!(second.await.unwrap().unwrap(), Some(told(1)));
+
+        let other = open(directory.path()).await;
+        let lock = other.lock().await.unwrap();
+        let first = tell(&database, 0);
+        until(|| database.gathered.turn.try_lock().is_err()).await;
+        let second = tell(&database, 2);
+        let refusal = first.await.unwrap().unwrap_err();
+        assert!(matches!(refusal, StoreError::Busy { .. }), "{refusal:?}");
+        lock.rollback().await.unwrap();
+        assert_eq!(second.await.unwrap().unwrap(), Some(told(2)));
+    }
+}
