@@ -40,6 +40,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -51,7 +52,7 @@ pub use grants::{Grant, Grants, user_key};
 pub use notices::{MAX_SEEN_NOTICES, Seen, SeenNotices};
 pub use sealed::Resealed;
 pub use sealing_keys::KeyFileProblem;
-pub use shared_tickets::{Fence, Lease, News, SharedOverview, SharedTicket, SharedTickets};
+pub use shared_tickets::{Claim, Fence, Lease, News, SharedOverview, SharedTicket, SharedTickets};
 pub use sign_ins::{MAX_PENDING_SIGN_INS, PendingSignIn, PendingSignIns, TakenSignIn};
 pub use system_user_token::{MAX_SYSTEM_USER_TOKEN_LENGTH, TokenProblem, check_system_user_token};
 
@@ -146,6 +147,15 @@ pub struct Tenant {
     pub update_time: Option<Timestamp>,
 }
 
+/// What SuperOffice told about a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Observations {
+    /// The serial of its database.
+    pub serial: Option<String>,
+    /// The base URL of its REST API.
+    pub webapi_url: Option<String>,
+}
+
 /// Where a tenant's system user token is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TenantSource {
@@ -180,11 +190,10 @@ pub trait Tenants: fmt::Debug + Send + Sync {
     /// Removes a tenant with all that is kept about it. False when it was not registered.
     async fn delete(&self, context_identifier: ContextIdentifier) -> Result<bool, StoreError>;
 
-    /// Pins the serial of the tenant's database unless one is pinned, and answers the pinned one.
-    async fn pin_serial(&self, context_identifier: ContextIdentifier, serial: &str) -> Result<String, StoreError>;
-
-    /// Remembers the base URL of the tenant's REST API.
-    async fn record_webapi_url(&self, context_identifier: ContextIdentifier, url: &str) -> Result<(), StoreError>;
+    /// Keeps what SuperOffice told about a tenant that was found, in one write at most, and answers what is kept of it
+    /// now. The first serial is pinned. A base URL takes the place of the one before, unless it came with another
+    /// serial than the pinned one.
+    async fn observe(&self, tenant: &Tenant, told: &Observations) -> Result<Observations, StoreError>;
 }
 
 /// Brings the database that the settings name up to date, which opening it does as well.

@@ -2,6 +2,7 @@
 //! nothing of ours but what is measured.
 
 mod exposition;
+mod json_fields;
 mod log_export;
 mod log_filter;
 mod metric_export;
@@ -29,6 +30,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 use url::Url;
 
+use self::json_fields::JsonFields;
 use self::metric_export::MetricExport;
 use self::one_line::OneLineWriter;
 use crate::trace_context;
@@ -179,7 +181,10 @@ where
         .log_internal_errors(false);
     let (filter, set) = reloadable(&settings.log_filter);
     let lines: BoxedLayer = match settings.log_format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_filter(filter).boxed(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false);
+            lines.fmt_fields(JsonFields).with_filter(filter).boxed()
+        }
         LogFormat::Text => lines.with_filter(filter).boxed(),
     };
     let (mut layers, mut filters) = (vec![lines], vec![set]);
@@ -254,6 +259,24 @@ mod tests {
         assert_eq!(event["message"], HOSTILE);
         assert_eq!(event["display"], HOSTILE);
         assert_eq!(event["spans"][0]["tenant"], HOSTILE);
+    }
+
+    #[test]
+    fn what_a_span_records_later_is_told_with_the_rest() {
+        let empty = tracing::field::Empty;
+        let written = written(&settings("info", LogFormat::Json), || {
+            let full = info_span!("full", first = 1, second = empty, third = empty);
+            full.record("second", HOSTILE).record("third", 3).record("third", 4).record("fourth", 5);
+            let bare = info_span!(parent: &full, "bare", only = empty, never = empty);
+            bare.record("only", true);
+            bare.in_scope(|| info!("message"));
+        });
+        let event: Value = serde_json::from_str(&written).unwrap();
+        let told = serde_json::json!([
+            { "name": "full", "first": 1, "second": HOSTILE, "third": 4 },
+            { "name": "bare", "only": true },
+        ]);
+        assert_eq!(event["spans"], told, "{written}");
     }
 
     #[test]

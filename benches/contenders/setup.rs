@@ -51,6 +51,7 @@ impl Setup {
         let here = self.directory.path().join(name);
         // The directory of what is followed changes with nothing else.
         fs::create_dir_all(here.join("audit")).unwrap();
+        fs::create_dir_all(here.join("data")).unwrap();
         let (allowed, caller, tls) = if is_over_tls {
             let file = |name| self.directory.path().join(name).display().to_string();
             let bundle = file("authority.pem");
@@ -101,7 +102,7 @@ otlp_endpoint = {collector:?}
             client_secret = write(&here, "client-secret", self.sandbox.client_secret()),
             private_key = write(&here, "private-key.pem", self.sandbox.partner_private_key_pem().unwrap()),
             base_url = self.sandbox.base_url(),
-            database = here.join("ticketd.db").display(),
+            database = here.join("data").join("ticketd.db").display(),
             sealing_key = write(&here, "sealing-key", SealingKey::random().unwrap().to_text()),
             tenants = self.directory.path().join("tenants").display().to_string(),
             policy = write(&here, "policy.yaml", &policy),

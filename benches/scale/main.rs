@@ -80,7 +80,11 @@ fn main() {
             isolation::measure(extent, &callers).await;
         }
         if is_wanted("cold") {
-            cold::measure(extent, &callers).await;
+            cold::measure(extent, &callers, true).await;
+        }
+        // In no run by itself: it is a part of `cold`.
+        if parts.iter().any(|wanted| *wanted == "exchanges") {
+            cold::measure(extent, &callers, false).await;
         }
     });
 }

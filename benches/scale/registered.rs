@@ -18,7 +18,7 @@ pub(crate) async fn open(setup: &Setup, name: &str) -> Store {
         environment: Environment::Sod,
         application: ApplicationId::new(setup.sandbox.client_id()),
     };
-    let url = format!("sqlite://{}", here.join("ticketd.db").display());
+    let url = format!("sqlite://{}", here.join("data").join("ticketd.db").display());
     let settings = Settings { url, tenants_directory: None, postgres: PostgresSettings::default(), sealing };
     Store::open(&settings, Arc::new(SystemClock)).await.unwrap()
 }

@@ -66,8 +66,18 @@ impl Server {
 
     /// MiB in memory.
     pub(crate) fn resident(&self) -> f64 {
-        let status = fs::read_to_string(self.process.directory().join("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+        number(&fs::read_to_string(self.process.directory().join("status")).unwrap(), "VmRSS:") / 1024.0
     }
+
+    /// How often its threads gave up their processors by themselves, to wait for something.
+    pub(crate) fn switches(&self) -> f64 {
+        let tasks = fs::read_dir(self.process.directory().join("task")).unwrap().filter_map(Result::ok);
+        let statuses = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+        statuses.map(|status| number(&status, "voluntary_ctxt_switches:")).sum()
+    }
+}
+
+fn number(status: &str, name: &str) -> f64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -45,7 +45,7 @@ async fn fill(setup: &Setup, tenants: usize) {
     store.tenants.put("First1".parse().unwrap(), token, false, SystemClock.now()).await.unwrap();
     store.close().await;
 
-    let file = setup.directory.path().join("starts").join("ticketd.db");
+    let file = setup.directory.path().join("starts").join("data").join("ticketd.db");
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
     let rows = format!(
         "WITH RECURSIVE numbers(number) AS (SELECT 10000 UNION ALL SELECT number + 1 FROM numbers LIMIT {tenants}) \

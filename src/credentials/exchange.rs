@@ -24,7 +24,7 @@ use crate::crypto::{
 use crate::identifiers::{ContextIdentifier, UnverifiedJwt};
 use crate::metrics;
 use crate::random::Random;
-use crate::store::{SharedTickets, StoreError, Tenant, Tenants};
+use crate::store::{Observations, SharedTickets, StoreError, Tenant, Tenants};
 use crate::superoffice::retry::{RetryBucket, Retryable, with_retries};
 use crate::superoffice::{AuthorizeErrorCode, ExchangeError, SuperOffice, TenantStatus, UpstreamError};
 
@@ -98,8 +98,8 @@ impl Exchange {
         let attempt = || self.attempt(tenant);
         let (sent, jwt) = with_retries(&*self.clock, &*self.random, budget, ATTEMPTS, &self.retries, attempt).await?;
         let claims = self.verify(tenant, &jwt).await?;
-        self.pin_serial(tenant, &claims.serial).await?;
-        let webapi_url = self.webapi_url(tenant, &status, &claims).await;
+        let webapi_url = self.webapi_url(tenant, &status, &claims);
+        self.keep(tenant, &claims.serial, webapi_url.as_deref()).await?;
         Ok(self.ticket(tenant, claims, sent, webapi_url))
     }
 
@@ -225,36 +225,33 @@ impl Exchange {
         outcome.map_err(rejected)
     }
 
-    /// Pins the database serial at the first exchange. Replicas may race: the first one pins, the others compare. If it
-    /// cannot be kept the next exchange pins: this one's row is written, and refusing its ticket would write another.
-    async fn pin_serial(&self, tenant: &Tenant, serial: &str) -> Result<(), TicketError> {
-        if tenant.serial.is_some() {
-            return Ok(());
-        }
-        let pinned = match self.tenants.pin_serial(tenant.context_identifier, serial).await {
-            Ok(pinned) => pinned,
+    /// The state API's URL, or else the last known one, or else the verified claim.
+    fn webapi_url(&self, tenant: &Tenant, status: &TenantStatus, claims: &SystemUserClaims) -> Option<Arc<str>> {
+        let checked = |url: &String| self.superoffice.checked_tenant_url(url).map(Arc::from);
+        let known = status.webapi_url.clone().or_else(|| tenant.webapi_url.as_ref().and_then(checked));
+        known.or_else(|| claims.webapi_url.as_ref().and_then(checked))
+    }
+
+    /// Pins the database serial at the first exchange, and keeps the address for when SuperOffice does not tell it.
+    /// Replicas may race: the first one pins, the others compare. If it cannot be kept the next exchange tells it again:
+    /// this one's row is written, and refusing its ticket would write another.
+    async fn keep(&self, tenant: &Tenant, serial: &str, webapi_url: Option<&str>) -> Result<(), TicketError> {
+        let told = Observations { serial: Some(serial.to_owned()), webapi_url: webapi_url.map(ToOwned::to_owned) };
+        let kept = match self.tenants.observe(tenant, &told).await {
+            Ok(kept) => kept,
             Err(StoreError::NotRegistered { .. }) => return Err(TicketError::NotRegistered),
             Err(error) => {
-                warn!(%error, "the tenant's database serial cannot be pinned");
+                warn!(%error, "the tenant's database serial and API address cannot be kept");
                 return Ok(());
             }
         };
-        if pinned != serial {
+        if kept.serial != told.serial {
             return Err(self.rejected(tenant.context_identifier, JwtRejection::SerialMismatch));
         }
-        info!(serial, "pinned the tenant's database serial");
-        Ok(())
-    }
-
-    /// The state API's URL, or else the last known one, or else the verified claim.
-    async fn webapi_url(&self, tenant: &Tenant, status: &TenantStatus, claims: &SystemUserClaims) -> Option<Arc<str>> {
-        let checked = |url: &String| self.superoffice.checked_tenant_url(url).map(Arc::from);
-        let known = status.webapi_url.clone().or_else(|| tenant.webapi_url.as_ref().and_then(checked));
-        let url = known.or_else(|| claims.webapi_url.as_ref().and_then(checked))?;
-        if tenant.webapi_url.as_deref() != Some(&*url) {
-            self.standings.record(tenant.context_identifier, &url).await;
+        if tenant.serial.is_none() {
+            info!(serial, "pinned the tenant's database serial");
         }
-        Some(url)
+        Ok(())
     }
 
     /// A token for somebody else is told of by itself: its exchange may have been nobody's call.

@@ -33,8 +33,10 @@ pub(super) struct Fleet {
 /// Who gets a tenant's ticket, or another life for it.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// This process: with the lease to do it for all, or alone.
-    Ours(Option<Lease>),
+    /// This process, alone.
+    Alone,
+    /// This process, with the lease to do it for all, and the tenant as it was just found.
+    Leased(Lease, Tenant),
     /// Another process did.
     Done(SystemTicket),
 }
@@ -46,7 +48,7 @@ impl Fleet {
         tenant: ContextIdentifier,
         current: Option<&SystemTicket>,
     ) -> Result<Turn, TicketError> {
-        let Some(shared) = &self.shared else { return Ok(Turn::Ours(None)) };
+        let Some(shared) = &self.shared else { return Ok(Turn::Alone) };
         let mut news = shared.news();
         let mut patience = self.clock.sleep(LONGEST_WAIT);
         let mut pause = FIRST_PAUSE;
@@ -75,13 +77,15 @@ impl Fleet {
         current: Option<&SystemTicket>,
     ) -> Result<Option<Turn>, TicketError> {
         let registered = self.tenants.find(tenant).await?.ok_or(TicketError::NotRegistered)?;
-        if let Some(ticket) = self.newer(&**shared, &registered, current).await? {
+        if let Some(ticket) = self.newer(shared.find(tenant).await?, &registered, current) {
             return Ok(Some(Turn::Done(ticket)));
         }
-        let Some(lease) = Lease::claim(shared, tenant).await? else { return Ok(None) };
         // Between the look and the lease another may have finished.
-        let newer = self.newer(&**shared, &registered, current).await?;
-        Ok(Some(newer.map_or(Turn::Ours(Some(lease)), Turn::Done)))
+        let Some((lease, found)) = Lease::claim(shared, tenant).await? else { return Ok(None) };
+        Ok(Some(match self.newer(found, &registered, current) {
+            Some(ticket) => Turn::Done(ticket),
+            None => Turn::Leased(lease, registered),
+        }))
     }
 
     /// Lets the other processes have the ticket. Without that it is as good: this process has it.
@@ -120,18 +124,18 @@ impl Fleet {
     }
 
     /// The shared ticket, if it is fit for use, the tenant's own, and lives longer than the `current` one.
-    async fn newer(
+    fn newer(
         &self,
-        shared: &dyn SharedTickets,
+        found: Option<SharedTicket>,
         registered: &Tenant,
         current: Option<&SystemTicket>,
-    ) -> Result<Option<SystemTicket>, TicketError> {
-        let Some(found) = shared.find(registered.context_identifier).await? else { return Ok(None) };
+    ) -> Option<SystemTicket> {
+        let found = found?;
         let comfortable = self.clock.now().saturating_add(self.settings.wait_before_expiry).unwrap_or(Timestamp::MAX);
         let lives = found.expire_time > comfortable;
         let is_newer = current.is_none_or(|current| found.expire_time > current.expire_time);
         let is_its = found.issued_for == issued_for(&found.ticket, found.fingerprint, &registered.system_user_token);
-        Ok((lives && is_newer && is_its).then(|| self.adopted(found, registered)))
+        (lives && is_newer && is_its).then(|| self.adopted(found, registered))
     }
 
     /// What is not sealed is believed as far as it does no harm: addresses of SuperOffice's, and no longer life than any

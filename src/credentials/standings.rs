@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use super::TicketError;
 use crate::clock::Clock;
 use crate::identifiers::ContextIdentifier;
-use crate::store::Tenants;
+use crate::store::{Observations, Tenants};
 use crate::superoffice::{KnownTenant, Standing, SuperOffice, TenantState, TenantStatus, UpstreamError};
 
 /// When to ask again about a tenant in maintenance, if SuperOffice does not say.
@@ -118,8 +118,15 @@ impl Standings {
     }
 
     /// Keeps the tenant's address for when SuperOffice does not tell it.
-    pub(super) async fn record(&self, tenant: ContextIdentifier, url: &str) {
-        if let Err(error) = self.tenants.record_webapi_url(tenant, url).await {
+    async fn record(&self, tenant: ContextIdentifier, url: &str) {
+        let told = Observations { serial: None, webapi_url: Some(url.to_owned()) };
+        let outcome = match self.tenants.find(tenant).await {
+            Ok(Some(tenant)) => self.tenants.observe(&tenant, &told).await.map(drop),
+            // Nobody will ask for it.
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
             warn!(%error, "the tenant's API address could not be kept for later");
         }
     }

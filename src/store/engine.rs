@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use super::intake::IntakeRecords;
 use super::sealed::Sealed;
 use super::sealer::Sealer;
-use super::{Grants, PendingSignIns, SeenNotices, Settings, SharedTickets, StoreError, Tenant, postgres, sqlite};
+use super::{
+    Grants, Observations, PendingSignIns, SeenNotices, Settings, SharedTickets, StoreError, Tenant, postgres, sqlite,
+};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
 use crate::metrics;
 
@@ -71,29 +73,14 @@ pub(super) trait TenantRecords: fmt::Debug + Send + Sync {
     /// Forgets the pinned serial, and notes that when one was pinned.
     async fn accept_serial(&self, context_identifier: ContextIdentifier) -> Result<(), StoreError>;
 
-    /// Pins a serial unless one is pinned and answers the pinned one; nothing for a tenant that is neither here nor, as
-    /// `elsewhere` says, registered elsewhere.
-    async fn pin_serial(
+    /// See [`Tenants::observe`](super::Tenants::observe). Nothing for a tenant that is neither here nor, as `elsewhere`
+    /// says, registered elsewhere.
+    async fn observe(
         &self,
         context_identifier: ContextIdentifier,
-        serial: &str,
+        told: &Observations,
         elsewhere: bool,
-    ) -> Result<Option<String>, StoreError>;
-
-    /// Records a URL. False for a tenant that is neither here nor, as `elsewhere` says, registered elsewhere.
-    async fn record_webapi_url(
-        &self,
-        context_identifier: ContextIdentifier,
-        url: &str,
-        elsewhere: bool,
-    ) -> Result<bool, StoreError>;
-}
-
-/// What SuperOffice told about a tenant.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Observations {
-    pub(super) serial: Option<String>,
-    pub(super) webapi_url: Option<String>,
+    ) -> Result<Option<Observations>, StoreError>;
 }
 
 /// A part of the tenants, in their order.

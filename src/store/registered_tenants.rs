@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 use super::changes::ChangeFeed;
 use super::directory::{Directory, DirectoryTenant};
-use super::engine::{Observations, TenantRecords};
-use super::{StoreError, Tenant, TenantSource, Tenants, check_system_user_token};
+use super::engine::TenantRecords;
+use super::{Observations, StoreError, Tenant, TenantSource, Tenants, check_system_user_token};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
 
 /// The most tenants listed at once.
@@ -94,9 +94,17 @@ impl RegisteredTenants {
 #[async_trait]
 impl Tenants for RegisteredTenants {
     async fn find(&self, context_identifier: ContextIdentifier) -> Result<Option<Tenant>, StoreError> {
+        let is_in_directory = self.directory.as_ref().is_some_and(|directory| directory.knows(context_identifier));
+        // Reading a file takes a thread. One that is new hides the database's tenant from the next look on, which tells
+        // of it.
+        let in_database = if is_in_directory { None } else { self.records.find(context_identifier).await? };
+        if in_database.is_some() {
+            return Ok(in_database);
+        }
         match self.find_in_directory(context_identifier).await? {
             Some(tenant) => Ok(Some(directory_tenant(tenant, self.observations(context_identifier).await?))),
-            None => self.records.find(context_identifier).await,
+            None if is_in_directory => self.records.find(context_identifier).await,
+            None => Ok(None),
         }
     }
 
@@ -140,25 +148,20 @@ impl Tenants for RegisteredTenants {
         Ok(was_there)
     }
 
-    async fn pin_serial(&self, context_identifier: ContextIdentifier, serial: &str) -> Result<String, StoreError> {
-        check_length("serial", serial)?;
-        // Each exchange asks, and only the first has something to write.
-        if let Some(pinned) = self.observations(context_identifier).await?.serial {
-            return Ok(pinned);
+    async fn observe(&self, tenant: &Tenant, told: &Observations) -> Result<Observations, StoreError> {
+        check_length("serial", told.serial.as_ref())?;
+        check_length("webapi_url", told.webapi_url.as_ref())?;
+        let known = Observations { serial: tenant.serial.clone(), webapi_url: tenant.webapi_url.clone() };
+        // Each exchange tells, and only the first has something to write.
+        if is_in(told.serial.as_ref(), known.serial.as_ref())
+            && is_in(told.webapi_url.as_ref(), known.webapi_url.as_ref())
+        {
+            return Ok(known);
         }
-        let elsewhere = self.find_in_directory(context_identifier).await?.is_some();
-        let pinned = self.records.pin_serial(context_identifier, serial, elsewhere).await?;
-        pinned.ok_or(StoreError::NotRegistered { context_identifier })
-    }
-
-    async fn record_webapi_url(&self, context_identifier: ContextIdentifier, url: &str) -> Result<(), StoreError> {
-        check_length("webapi_url", url)?;
-        if self.observations(context_identifier).await?.webapi_url.as_deref() == Some(url) {
-            return Ok(());
-        }
-        let elsewhere = self.find_in_directory(context_identifier).await?.is_some();
-        let recorded = self.records.record_webapi_url(context_identifier, url, elsewhere).await?;
-        if recorded { Ok(()) } else { Err(StoreError::NotRegistered { context_identifier }) }
+        let context_identifier = tenant.context_identifier;
+        let elsewhere = tenant.source == TenantSource::Directory;
+        let kept = self.records.observe(context_identifier, told, elsewhere).await?;
+        kept.ok_or(StoreError::NotRegistered { context_identifier })
     }
 }
 
@@ -174,8 +177,13 @@ fn directory_tenant(tenant: DirectoryTenant, observed: Observations) -> Tenant {
     }
 }
 
-fn check_length(what: &'static str, text: &str) -> Result<(), StoreError> {
-    if text.is_empty() || text.len() > MAX_OBSERVATION_LENGTH {
+/// Whether there is no news in what was told.
+fn is_in(told: Option<&String>, known: Option<&String>) -> bool {
+    told.is_none() || told == known
+}
+
+fn check_length(what: &'static str, text: Option<&String>) -> Result<(), StoreError> {
+    if text.is_some_and(|text| text.is_empty() || text.len() > MAX_OBSERVATION_LENGTH) {
         return Err(StoreError::InvalidLength { what, limit: MAX_OBSERVATION_LENGTH });
     }
     Ok(())

@@ -27,8 +27,8 @@ pub trait SharedTickets: fmt::Debug + Send + Sync {
     /// The ticket that was put last. One that cannot be used counts as absent.
     async fn find(&self, tenant: ContextIdentifier) -> Result<Option<SharedTicket>, StoreError>;
 
-    /// Takes the tenant's lease, unless somebody has it.
-    async fn claim(&self, tenant: ContextIdentifier) -> Result<Option<Fence>, StoreError>;
+    /// Takes the tenant's lease, unless somebody has it, and then looks for the ticket: nobody puts another one meanwhile.
+    async fn claim(&self, tenant: ContextIdentifier) -> Result<Option<Claim>, StoreError>;
 
     /// Lets the lease last anew. False when it is lost.
     async fn renew(&self, tenant: ContextIdentifier, fence: Fence) -> Result<bool, StoreError>;
@@ -88,6 +88,15 @@ pub struct SharedOverview {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence(pub(super) i64);
 
+/// What comes with a tenant's lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Tells the lease from others.
+    pub fence: Fence,
+    /// The ticket that was put last. One that cannot be used counts as absent.
+    pub ticket: Option<SharedTicket>,
+}
+
 /// Whose tickets were put, and whose leases were given back.
 #[derive(Debug)]
 pub struct News(pub(super) broadcast::Receiver<ContextIdentifier>);
@@ -123,17 +132,18 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes the tenant's lease, unless somebody has it.
+    /// Takes the tenant's lease, unless somebody has it, with the ticket that is shared then.
     pub async fn claim(
         tickets: &Arc<dyn SharedTickets>,
         tenant: ContextIdentifier,
-    ) -> Result<Option<Self>, StoreError> {
-        let Some(fence) = tickets.claim(tenant).await? else { return Ok(None) };
+    ) -> Result<Option<(Self, Option<SharedTicket>)>, StoreError> {
+        let Some(Claim { fence, ticket }) = tickets.claim(tenant).await? else { return Ok(None) };
         metrics::LEASE_ACQUIRED.count(&[]);
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(keep(Arc::clone(tickets), tenant, fence)));
         let tickets = Arc::clone(tickets);
-        Ok(Some(Self { tickets, tenant, fence, is_over: false, _renewing: stop.drop_guard() }))
+        let lease = Self { tickets, tenant, fence, is_over: false, _renewing: stop.drop_guard() };
+        Ok(Some((lease, ticket)))
     }
 
     /// Puts the tenant's ticket for all. False when the lease was lost: another process is at it, or the tenant changed.

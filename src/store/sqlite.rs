@@ -10,6 +10,7 @@ mod notices;
 mod sealed_records;
 mod sign_ins;
 mod tenants;
+mod told;
 
 use std::fmt;
 use std::future::Future;
@@ -18,13 +19,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::ConnectOptions;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Sqlite};
+use tokio::sync::Mutex;
 
 use super::engine::{Engine, Operation};
 use super::sealer::Sealer;
 use super::{SharedTickets, StoreError};
 use failure::Failure;
+use told::Gathered;
 
 /// How long a read waits for a connection: in the order they came, so that in a flood of callers who ask for tenants
 /// that are not registered one who asks for a registered tenant waits for its turn, and gets it.
@@ -49,6 +53,10 @@ pub(super) struct Database {
     sealer: Arc<Sealer>,
     writer: SqlitePool,
     readers: SqlitePool,
+    /// The reader that looks tenants up, kept from one to the next: whoever gives a connection back to the pool has its
+    /// thread woken to ask whether it is well.
+    finder: Arc<Mutex<Option<PoolConnection<Sqlite>>>>,
+    gathered: Arc<Gathered>,
 }
 
 impl Database {
@@ -78,7 +86,7 @@ impl Database {
             connect(&options).await
         };
         let (writer, readers) = bounded(&path, WRITE_LIMIT, opening).await?;
-        Ok(Self { path, sealer, writer, readers })
+        Ok(Self { path, sealer, writer, readers, finder: Arc::default(), gathered: Arc::default() })
     }
 
     /// Opens a database that is there, as [`open`](Self::open) does.
@@ -91,7 +99,7 @@ impl Database {
     }
 
     /// A transaction in which nobody else writes.
-    pub(super) async fn lock(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
+    pub(super) async fn lock(&self) -> Result<sqlx::Transaction<'static, Sqlite>, StoreError> {
         self.write(async { Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?) }).await
     }
 
@@ -112,6 +120,7 @@ impl Engine for Database {
 
     async fn close(&self) {
         let closing = async {
+            drop(self.finder.lock().await.take());
             self.readers.close().await;
             // Last, so that SQLite moves the write-ahead log into the database and removes it.
             self.writer.close().await;
@@ -139,6 +148,8 @@ async fn connect(options: &SqliteConnectOptions) -> Result<(SqlitePool, SqlitePo
 fn pool(connections: u32, acquire_limit: Duration) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections)
+        // A file does not hang up, and each look whether it has would change threads twice.
+        .test_before_acquire(false)
         .acquire_timeout(acquire_limit)
         // A file does not fall over to another server: its connections need not be replaced.
         .idle_timeout(None)

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
-use super::contract::{at, contract, named, sealing, token};
+use super::contract::{at, contract, locate, named, pin, sealing, token};
 use super::*;
 use crate::clock::{ManualClock, Sleep};
 
@@ -79,7 +79,7 @@ contract!(open_empty);
 async fn the_directory_wins_and_what_is_observed_stays_in_the_database() {
     let (tenants, fixture) = open_empty().await;
     tenants.put(named("Cust1"), token("App-1"), false, at(0)).await.unwrap();
-    tenants.pin_serial(named("Cust1"), "1111").await.unwrap();
+    pin(&*tenants, "Cust1", "1111").await;
     fixture.write("CUST1", "App-2\n");
     fixture.look().await;
 
@@ -93,6 +93,21 @@ async fn the_directory_wins_and_what_is_observed_stays_in_the_database() {
     fixture.remove("CUST1");
     let tenant = tenants.find(named("cust1")).await.unwrap().unwrap();
     assert_eq!((tenant.source, tenant.system_user_token), (TenantSource::Database, token("App-1")));
+}
+
+#[tokio::test]
+async fn a_new_file_hides_the_databases_tenant_from_the_next_look_on_and_no_other_waits_for_it() {
+    let (tenants, fixture) = open_empty().await;
+    tenants.put(named("Cust1"), token("App-1"), false, at(0)).await.unwrap();
+    let mut changes = fixture.store.changes();
+    fixture.write("Cust1", "App-2");
+    fixture.write("Cust2", "App-2");
+    let found = async |name| tenants.find(named(name)).await.unwrap().unwrap().system_user_token;
+    assert_eq!(found("Cust2").await, token("App-2"), "the database has none of this name");
+    assert_eq!(found("Cust1").await, token("App-1"));
+    fixture.look().await;
+    assert_eq!(found("Cust1").await, token("App-2"));
+    assert!(published(&mut changes).contains(&named("Cust1")), "its ticket is dropped");
 }
 
 #[tokio::test]
@@ -129,14 +144,14 @@ async fn another_serial_can_be_accepted_for_a_tenant_of_the_directory() {
     let (tenants, fixture) = open_empty().await;
     let mut changes = fixture.store.changes();
     fixture.write("Cust1", "App-1");
-    assert_eq!(tenants.pin_serial(named("Cust1"), "1111").await.unwrap(), "1111");
-    tenants.record_webapi_url(named("Cust1"), "https://sod.superoffice.com/Cust1/").await.unwrap();
-    assert_eq!(tenants.pin_serial(named("Cust1"), "2222").await.unwrap(), "1111");
+    assert_eq!(pin(&*tenants, "Cust1", "1111").await, "1111");
+    locate(&*tenants, "Cust1", "https://sod.superoffice.com/Cust1/").await;
+    assert_eq!(pin(&*tenants, "Cust1", "2222").await, "1111");
     let tenant = tenants.put(named("Cust1"), token("App-1"), true, at(0)).await.unwrap();
     assert_eq!((tenant.source, tenant.serial), (TenantSource::Directory, None));
     assert_eq!(tenant.webapi_url.as_deref(), Some("https://sod.superoffice.com/Cust1/"));
     assert_eq!(published(&mut changes), [named("Cust1")]);
-    assert_eq!(tenants.pin_serial(named("Cust1"), "2222").await.unwrap(), "2222");
+    assert_eq!(pin(&*tenants, "Cust1", "2222").await, "2222");
 }
 
 #[tokio::test]
@@ -173,8 +188,8 @@ async fn only_what_changes_a_ticket_is_published_and_once() {
     assert_eq!(published(&mut changes), [named("Cust1")], "new");
     put("App-1", false).await;
     put("App-1", true).await;
-    tenants.pin_serial(named("Cust1"), "1111").await.unwrap();
-    tenants.record_webapi_url(named("Cust1"), "https://sod.superoffice.com/Cust1/").await.unwrap();
+    pin(&*tenants, "Cust1", "1111").await;
+    locate(&*tenants, "Cust1", "https://sod.superoffice.com/Cust1/").await;
     assert!(!tenants.delete(named("Cust2")).await.unwrap());
     assert_eq!(published(&mut changes), [], "the same token, and nothing pinned to forget");
     put("App-2", false).await;

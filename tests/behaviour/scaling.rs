@@ -14,7 +14,7 @@ use ticketd::clock::{Clock, ManualClock};
 use ticketd::crypto::Fingerprint;
 use ticketd::grpc::proto::GetSystemTicketRequest;
 use ticketd::identifiers::{ApplicationId, ContextIdentifier, Environment, SystemUserToken, Ticket};
-use ticketd::store::{PostgresSettings, Sealing, Settings, SharedTicket, Store};
+use ticketd::store::{Observations, PostgresSettings, Sealing, Settings, SharedTicket, Store};
 
 use crate::cluster::Cluster;
 use crate::world::{START, TENANT, World, eventually, timestamp, within};
@@ -64,10 +64,12 @@ async fn fill(store: &Store, clock: &ManualClock, numbers: std::ops::Range<usize
     stream::iter(numbers.clone()).for_each_concurrent(at_once, put).await;
     let puts = a_second(count, start);
     let observe = async |number: usize| {
-        let (name, serial) = (tenant(number), format!("{:010}", 1_234_567_890 + number));
-        store.tenants.pin_serial(name, &serial).await.unwrap();
-        let url = format!("https://online3.superoffice.com/{name}/api/");
-        store.tenants.record_webapi_url(name, &url).await.unwrap();
+        let tenant = store.tenants.find(tenant(number)).await.unwrap().unwrap();
+        let told = Observations {
+            serial: Some(format!("{:010}", 1_234_567_890 + number)),
+            webapi_url: Some(format!("https://online3.superoffice.com/{}/api/", tenant.context_identifier)),
+        };
+        store.tenants.observe(&tenant, &told).await.unwrap();
     };
     stream::iter(numbers).for_each_concurrent(WRITERS, observe).await;
     puts
@@ -102,7 +104,7 @@ async fn what_a_tenant_and_its_ticket_cost_postgresql() {
     let together = fill(&store, &clock, some..all, WRITERS).await;
     let tickets = store.shared_tickets.clone().unwrap();
     let share = async |number: usize| {
-        let fence = tickets.claim(tenant(number)).await.unwrap().unwrap();
+        let fence = tickets.claim(tenant(number)).await.unwrap().unwrap().fence;
         let ticket = shared(tenant(number), clock.now());
         assert!(tickets.publish(&ticket, fence, clock.now()).await.unwrap());
     };

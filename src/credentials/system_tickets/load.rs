@@ -17,6 +17,7 @@ use crate::credentials::ticket_cache::Entry;
 use crate::credentials::{RefreshWarning, Renewal, SystemTicket, TicketAnswer, TicketError, TicketOrigin};
 use crate::identifiers::ContextIdentifier;
 use crate::metrics;
+use crate::store::Tenant;
 
 /// When the next renewal is tried where a load could not begin, or broke.
 const BROKEN_LOAD_PAUSE: Duration = Duration::from_mins(1);
@@ -93,7 +94,8 @@ impl Inner {
         let current = self.cache.get(tenant).filter(|entry| entry.lives(now, Duration::ZERO));
         let (lease, may_exchange) = match self.fleet.turn(tenant, current.as_ref().map(|entry| &*entry.ticket)).await {
             Ok(Turn::Done(ticket)) => return Ok((self.adopt(Arc::new(ticket), id)?, TicketOrigin::Shared)),
-            Ok(Turn::Ours(lease)) => (lease, Ok(())),
+            Ok(Turn::Alone) => (None, Ok(None)),
+            Ok(Turn::Leased(lease, registered)) => (Some(lease), Ok(Some(registered))),
             // A keep-alive writes no row: several processes may try. An exchange is another's turn as well as ours, also
             // if the store can be read again by then.
             Err(error @ TicketError::StoreUnavailable { .. }) if current.is_some() => (None, Err(error)),
@@ -119,16 +121,19 @@ impl Inner {
     ///
     /// A caller that wants a longer life than the ticket has left comes here too, and a keep-alive costs SuperOffice
     /// less than an exchange. A tenant whose API fails keeps the ticket that it has, but for the last minutes: the
-    /// outage of a tenant host must not make a fleet write rows.
+    /// outage of a tenant host must not make a fleet write rows. `may_exchange` has the tenant, if it was just found.
     async fn prolong_or_exchange(
         &self,
         tenant: ContextIdentifier,
         id: FlightId,
-        may_exchange: Result<(), TicketError>,
+        may_exchange: Result<Option<Tenant>, TicketError>,
     ) -> Result<Loaded, TicketError> {
         let now = self.clock.moment();
         let current = self.cache.get(tenant).filter(|entry| entry.lives(now, Duration::ZERO));
-        if let Some(entry) = current.filter(|_| self.settings.renewal == Renewal::KeepAlive) {
+        let current = current.filter(|_| self.settings.renewal == Renewal::KeepAlive);
+        // A keep-alive may take so long that the tenant is another by then.
+        let is_found = current.is_none();
+        if let Some(entry) = current {
             match self.keep_alive.use_once(&entry.ticket).await {
                 Ok(Used::Taken(sent)) => {
                     if let Some(prolonged) = self.prolong(&entry.ticket, id, sent) {
@@ -144,8 +149,8 @@ impl Inner {
                 }
             }
         }
-        may_exchange?;
-        Ok((self.exchange(tenant, id).await?, TicketOrigin::Exchange))
+        let registered = may_exchange?.filter(|_| is_found);
+        Ok((self.exchange(tenant, id, registered).await?, TicketOrigin::Exchange))
     }
 
     /// Whether the ticket still does until its next renewal. One that was dropped meanwhile does for nobody, whatever life
@@ -179,8 +184,16 @@ impl Inner {
         Some(prolonged)
     }
 
-    async fn exchange(&self, tenant: ContextIdentifier, id: FlightId) -> Result<Arc<SystemTicket>, TicketError> {
-        let registered = self.exchange.registered(tenant).await?;
+    async fn exchange(
+        &self,
+        tenant: ContextIdentifier,
+        id: FlightId,
+        registered: Option<Tenant>,
+    ) -> Result<Arc<SystemTicket>, TicketError> {
+        let registered = match registered {
+            Some(registered) => registered,
+            None => self.exchange.registered(tenant).await?,
+        };
         self.exchange.check_circuit()?;
         self.check_room(tenant)?;
         count(&self.counters.exchanges);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use super::{at, named, token};
+use super::{at, named, pin, token};
 use crate::identifiers::ContextIdentifier;
 use crate::store::Store;
 use crate::store::intake::{IntakeRecords, Verdict};
@@ -127,7 +127,7 @@ pub(in crate::store) async fn a_tenant_that_is_registered_gets_the_token_and_kee
     operator: &dyn Operator,
 ) {
     let before = store.tenants.put(named("Cust1"), token("App-1"), false, at(100)).await.unwrap();
-    store.tenants.pin_serial(named("Cust1"), "1234567890").await.unwrap();
+    pin(&*store.tenants, "Cust1", "1234567890").await;
     let mut changes = store.changes();
     operator.hand_in("CUST1", "App-1").await;
     all_taken(operator).await;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{at, named, token};
+use super::{at, named, pin, token};
 use crate::crypto::Fingerprint;
 use crate::identifiers::Ticket;
-use crate::store::{Lease, SharedOverview, SharedTicket, SharedTickets, Store};
+use crate::store::{Claim, Lease, SharedOverview, SharedTicket, SharedTickets, Store};
 
 /// A test for each clause. `$open` answers an empty store and what must outlive it, or nothing.
 macro_rules! shared_tickets_contract {
@@ -61,7 +61,7 @@ pub(in crate::store) async fn a_ticket_is_found_as_it_was_put_and_its_lease_is_f
     assert_eq!(tickets.find(named("Cust1")).await.unwrap(), None);
     let mut numbers = Vec::new();
     for ticket in [shared("Cust1", 1, at(600)), SharedTicket { webapi_url: None, ..shared("Cust1", 2, at(700)) }] {
-        let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap();
+        let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap().fence;
         numbers.push(fence);
         assert!(tickets.publish(&ticket, fence, at(1)).await.unwrap());
         assert_eq!(tickets.find(named("cUST1")).await.unwrap().unwrap().ticket, ticket.ticket);
@@ -76,7 +76,7 @@ pub(in crate::store) async fn a_ticket_is_found_as_it_was_put_and_its_lease_is_f
 
 pub(in crate::store) async fn what_is_shared_can_be_looked_at_without_the_tickets(store: &Store) {
     let tickets = shared_tickets(store);
-    let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap();
+    let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap().fence;
     assert!(tickets.publish(&shared("Cust1", 1, at(600)), fence, at(1)).await.unwrap());
     tickets.claim(named("Cust2")).await.unwrap().unwrap();
     let overview = tickets.overview(&[named("Cust3"), named("CUST2"), named("Cust1")]).await.unwrap();
@@ -101,7 +101,7 @@ pub(in crate::store) async fn of_many_who_claim_a_lease_one_gets_it(store: &Stor
             tokio::spawn(async move { tickets.claim(tenant).await.unwrap() })
         });
         let claims = futures_util::future::join_all(claims).await;
-        let fences: Vec<_> = claims.into_iter().filter_map(Result::unwrap).collect();
+        let fences: Vec<_> = claims.into_iter().filter_map(Result::unwrap).map(|claim| claim.fence).collect();
         assert_eq!(fences.len(), 1);
         assert!(tickets.renew(tenant, fences[0]).await.unwrap());
         assert_eq!(tickets.claim(tenant).await.unwrap(), None, "it is held");
@@ -110,17 +110,17 @@ pub(in crate::store) async fn of_many_who_claim_a_lease_one_gets_it(store: &Stor
 
 pub(in crate::store) async fn a_dropped_lease_is_free_for_another_with_a_higher_number(store: &Store) {
     let tickets = shared_tickets(store);
-    let first = tickets.claim(named("Cust1")).await.unwrap().unwrap();
+    let first = tickets.claim(named("Cust1")).await.unwrap().unwrap().fence;
     tickets.release(named("Cust1"), first).await.unwrap();
-    let lease = Lease::claim(&tickets, named("Cust1")).await.unwrap().unwrap();
+    let (lease, _) = Lease::claim(&tickets, named("Cust1")).await.unwrap().unwrap();
     assert!(Lease::claim(&tickets, named("Cust1")).await.unwrap().is_none());
     tickets.release(named("Cust1"), first).await.unwrap();
     assert!(Lease::claim(&tickets, named("Cust1")).await.unwrap().is_none(), "another's cannot be given back");
     drop(lease);
     let third = async {
         loop {
-            if let Some(fence) = tickets.claim(named("Cust1")).await.unwrap() {
-                return fence;
+            if let Some(claim) = tickets.claim(named("Cust1")).await.unwrap() {
+                return claim.fence;
             }
         }
     };
@@ -130,9 +130,10 @@ pub(in crate::store) async fn a_dropped_lease_is_free_for_another_with_a_higher_
 
 pub(in crate::store) async fn a_ticket_is_removed_by_its_fingerprint_alone(store: &Store) {
     let tickets = shared_tickets(store);
-    let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap();
+    let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap().fence;
     tickets.publish(&shared("Cust1", 1, at(600)), fence, at(1)).await.unwrap();
-    let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap();
+    let Claim { fence, ticket } = tickets.claim(named("Cust1")).await.unwrap().unwrap();
+    assert_eq!(ticket, Some(shared("Cust1", 1, at(600))), "the lease comes with it");
     assert!(!tickets.remove(named("Cust1"), fingerprint(2)).await.unwrap());
     assert!(tickets.renew(named("Cust1"), fence).await.unwrap(), "nothing has changed");
     assert!(tickets.remove(named("cust1"), fingerprint(1)).await.unwrap());
@@ -147,10 +148,10 @@ pub(in crate::store) async fn a_tenant_that_changes_has_neither_ticket_nor_lease
     let tickets = shared_tickets(store);
     store.tenants.put(named("Cust1"), token("App-1"), false, at(0)).await.unwrap();
     for change in ["another token", "another serial", "deleted"] {
-        let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap();
+        let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap().fence;
         assert!(tickets.publish(&shared("Cust1", 1, at(600)), fence, at(1)).await.unwrap());
-        store.tenants.pin_serial(named("Cust1"), "1").await.unwrap();
-        let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap();
+        pin(&*store.tenants, "Cust1", "1").await;
+        let fence = tickets.claim(named("Cust1")).await.unwrap().unwrap().fence;
         assert!(tickets.find(named("Cust1")).await.unwrap().is_some());
         match change {
             "another token" => drop(store.tenants.put(named("Cust1"), token("App-2"), false, at(1)).await.unwrap()),
@@ -165,7 +166,7 @@ pub(in crate::store) async fn a_tenant_that_changes_has_neither_ticket_nor_lease
 pub(in crate::store) async fn an_expired_ticket_is_removed(store: &Store) {
     let tickets = shared_tickets(store);
     for (tenant, second) in [("Cust1", 1), ("Cust2", 599), ("Cust3", 600)] {
-        let fence = tickets.claim(named(tenant)).await.unwrap().unwrap();
+        let fence = tickets.claim(named(tenant)).await.unwrap().unwrap().fence;
         assert!(tickets.publish(&shared(tenant, 1, at(600)), fence, at(second)).await.unwrap());
     }
     for tenant in ["Cust1", "Cust2", "Cust3"] {

@@ -12,7 +12,7 @@ use crate::crypto::Fingerprint;
 use crate::identifiers::{ContextIdentifier, Ticket};
 use crate::metrics;
 use crate::store::sealer::SHARED_TICKET;
-use crate::store::shared_tickets::{Fence, LEASE, News, SharedOverview, SharedTicket, SharedTickets};
+use crate::store::shared_tickets::{Claim, Fence, LEASE, News, SharedOverview, SharedTicket, SharedTickets};
 use crate::store::{StoreError, engine};
 
 /// On which channel whoever listens hears whose ticket was put, or lease given back.
@@ -48,14 +48,14 @@ impl SharedTickets for Database {
     async fn find(&self, tenant: ContextIdentifier) -> Result<Option<SharedTicket>, StoreError> {
         self.bounded(async {
             let mut transaction = self.reading().await?;
-            let row = query(FIND).bind(tenant.key()).fetch_optional(&mut *transaction).await?;
+            let ticket = self.shared_ticket(&mut transaction, tenant).await?;
             transaction.commit().await?;
-            Ok(row.and_then(|row| self.shared_ticket(tenant, &row)))
+            Ok(ticket)
         })
         .await
     }
 
-    async fn claim(&self, tenant: ContextIdentifier) -> Result<Option<Fence>, StoreError> {
+    async fn claim(&self, tenant: ContextIdentifier) -> Result<Option<Claim>, StoreError> {
         self.bounded(async {
             let mut transaction = self.writing().await?;
             let claim = query(CLAIM).bind(tenant.key()).bind(&*self.owner).bind(LEASE.as_secs_f64());
@@ -64,13 +64,18 @@ impl SharedTickets for Database {
                 Err(error) if is_locked(&error) => return Ok(None),
                 row => row?,
             };
+            let Some(row) = row else {
+                transaction.commit().await?;
+                return Ok(None);
+            };
+            // This sees what was committed before the lease was free.
+            let ticket = self.shared_ticket(&mut transaction, tenant).await?;
             transaction.commit().await?;
-            let Some(row) = row else { return Ok(None) };
             // A row that was there before was another's lease, never given back.
             if row.try_get(1)? {
                 metrics::LEASE_STOLEN.count(&[]);
             }
-            Ok(Some(Fence(row.try_get(0)?)))
+            Ok(Some(Claim { fence: Fence(row.try_get(0)?), ticket }))
         })
         .await
     }
@@ -189,9 +194,16 @@ impl Database {
         .await
     }
 
-    /// A record as a ticket. One that cannot be used is logged: the next exchange replaces it.
-    fn shared_ticket(&self, tenant: ContextIdentifier, row: &PgRow) -> Option<SharedTicket> {
-        self.read_shared_ticket(tenant, row).inspect_err(|problem| engine::log_bad_ticket(tenant, problem)).ok()
+    /// The tenant's ticket. One that cannot be used is logged: the next exchange replaces it.
+    async fn shared_ticket(
+        &self,
+        connection: &mut PgConnection,
+        tenant: ContextIdentifier,
+    ) -> Result<Option<SharedTicket>, Failure> {
+        let row = query(FIND).bind(tenant.key()).fetch_optional(connection).await?;
+        let read =
+            |row| self.read_shared_ticket(tenant, &row).inspect_err(|problem| engine::log_bad_ticket(tenant, problem));
+        Ok(row.and_then(|row| read(row).ok()))
     }
 
     fn read_shared_ticket(&self, tenant: ContextIdentifier, row: &PgRow) -> Result<SharedTicket, &'static str> {

@@ -8,9 +8,9 @@ use sqlx::{PgConnection, Row};
 use super::failure::Failure;
 use super::{Database, changes, query};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
-use crate::store::engine::{Observations, Page, TenantRecords, log_bad_record};
+use crate::store::engine::{Page, TenantRecords, log_bad_record};
 use crate::store::sealer::{SYSTEM_USER_TOKEN, Sealer};
-use crate::store::{StoreError, Tenant, records};
+use crate::store::{Observations, StoreError, Tenant, records};
 
 const FIND: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
      FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant = $1";
@@ -23,12 +23,11 @@ const REPLACE: &str = "INSERT INTO tenants (tenant, context_identifier, system_u
      update_time = excluded.update_time";
 const RENAME: &str = "UPDATE tenants SET context_identifier = $2 WHERE tenant = $1 AND context_identifier <> $2";
 const FORGET_SERIAL: &str = "UPDATE tenant_observations SET serial = NULL WHERE tenant = $1 AND serial IS NOT NULL";
-const PIN_SERIAL: &str = "INSERT INTO tenant_observations AS observed (tenant, serial) SELECT $1, $2 \
-     WHERE $3 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = $1) \
-     ON CONFLICT (tenant) DO UPDATE SET serial = coalesce(observed.serial, excluded.serial) RETURNING serial";
-const RECORD_WEBAPI_URL: &str = "INSERT INTO tenant_observations (tenant, webapi_url) SELECT $1, $2 \
-     WHERE $3 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = $1) \
-     ON CONFLICT (tenant) DO UPDATE SET webapi_url = excluded.webapi_url";
+const OBSERVE: &str = "INSERT INTO tenant_observations AS observed (tenant, serial, webapi_url) SELECT $1, $2, $3 \
+     WHERE $4 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = $1) \
+     ON CONFLICT (tenant) DO UPDATE SET serial = coalesce(observed.serial, excluded.serial), \
+     webapi_url = CASE WHEN observed.serial <> excluded.serial THEN observed.webapi_url \
+     ELSE coalesce(excluded.webapi_url, observed.webapi_url) END RETURNING serial, webapi_url";
 
 #[async_trait]
 impl TenantRecords for Database {
@@ -119,8 +118,7 @@ impl TenantRecords for Database {
             transaction.commit().await?;
             let mut found = HashMap::with_capacity(rows.len());
             for row in rows {
-                let observed = Observations { serial: row.try_get("serial")?, webapi_url: row.try_get("webapi_url")? };
-                found.insert(row.try_get::<String, _>("tenant")?, observed);
+                found.insert(row.try_get::<String, _>("tenant")?, observed(&row)?);
             }
             Ok(keys.iter().map(|key| found.remove(key).unwrap_or_default()).collect())
         })
@@ -139,34 +137,18 @@ impl TenantRecords for Database {
         .await
     }
 
-    async fn pin_serial(
+    async fn observe(
         &self,
         context_identifier: ContextIdentifier,
-        serial: &str,
+        told: &Observations,
         elsewhere: bool,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<Observations>, StoreError> {
         self.bounded(async {
             let mut transaction = self.writing().await?;
-            let pin = query(PIN_SERIAL).bind(context_identifier.key()).bind(serial).bind(elsewhere);
-            let row = pin.fetch_optional(&mut *transaction).await?;
+            let observe = query(OBSERVE).bind(context_identifier.key()).bind(&told.serial).bind(&told.webapi_url);
+            let row = observe.bind(elsewhere).fetch_optional(&mut *transaction).await?;
             transaction.commit().await?;
-            Ok(row.map(|row| row.try_get(0)).transpose()?)
-        })
-        .await
-    }
-
-    async fn record_webapi_url(
-        &self,
-        context_identifier: ContextIdentifier,
-        url: &str,
-        elsewhere: bool,
-    ) -> Result<bool, StoreError> {
-        self.bounded(async {
-            let mut transaction = self.writing().await?;
-            let record = query(RECORD_WEBAPI_URL).bind(context_identifier.key()).bind(url).bind(elsewhere);
-            let outcome = record.execute(&mut *transaction).await?;
-            transaction.commit().await?;
-            Ok(outcome.rows_affected() > 0)
+            Ok(row.map(|row| observed(&row)).transpose()?)
         })
         .await
     }
@@ -208,4 +190,8 @@ async fn forget_serial(connection: &mut PgConnection, key: &str) -> Result<bool,
 fn tenant(asked: ContextIdentifier, row: &PgRow, sealer: &Sealer) -> Result<Tenant, Failure> {
     records::tenant(asked, row, sealer)
         .map_err(|problem| StoreError::BadRecord { context_identifier: asked, problem }.into())
+}
+
+fn observed(row: &PgRow) -> Result<Observations, sqlx::Error> {
+    Ok(Observations { serial: row.try_get("serial")?, webapi_url: row.try_get("webapi_url")? })
 }

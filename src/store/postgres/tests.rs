@@ -8,7 +8,7 @@ use crate::store::contract::grants::grants_contract;
 use crate::store::contract::notices::notices_contract;
 use crate::store::contract::shared_tickets::shared_tickets_contract;
 use crate::store::contract::sign_ins::{owner, pending, sign_ins_contract};
-use crate::store::contract::{at, contract, named, sealing, token};
+use crate::store::contract::{at, contract, named, pin, sealing, token};
 use crate::store::engine::TenantRecords;
 use crate::store::{PostgresSettings, Seen, Store, TakenSignIn, Tenants};
 use cluster::Cluster;
@@ -53,7 +53,7 @@ async fn two_hundred_writers_lose_nothing() {
             tokio::spawn(async move {
                 let name = named(&format!("Cust{writer}"));
                 tenants.put(name, token(&format!("App-{writer}")), false, at(writer)).await.unwrap();
-                tenants.pin_serial(name, &writer.to_string()).await.unwrap();
+                pin(&*tenants, name.as_str(), &writer.to_string()).await;
             })
         });
         for outcome in join_all(writers).await {

@@ -20,8 +20,9 @@ macro_rules! begin {
 
 /// Begins a transaction that reads.
 pub(super) const READ: &str = begin!("BEGIN READ ONLY");
-/// Begins a transaction that writes. Said aloud: the server's default may be another.
-pub(super) const WRITE: &str = begin!("BEGIN READ WRITE");
+/// Begins a transaction that writes, and of which each statement sees what was committed before it. Said aloud: the
+/// server's default may be another.
+pub(super) const WRITE: &str = begin!("BEGIN READ WRITE, ISOLATION LEVEL READ COMMITTED");
 
 /// Begins a transaction that writes for as long as it takes.
 pub(super) const LONG_WRITE: &str = "BEGIN READ WRITE; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '10s'; \

@@ -4,11 +4,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::failure::Failure;
+use super::told::{Told, observed};
 use super::{Database, changes};
 use crate::identifiers::{ContextIdentifier, SystemUserToken};
-use crate::store::engine::{Observations, Page, TenantRecords, log_bad_record};
+use crate::store::engine::{Page, TenantRecords, log_bad_record};
 use crate::store::sealer::{SYSTEM_USER_TOKEN, Sealer};
-use crate::store::{StoreError, Tenant, records};
+use crate::store::{Observations, StoreError, Tenant, records};
 
 const FIND: &str = "SELECT tenant, context_identifier, system_user_token, create_time, update_time, serial, webapi_url \
      FROM tenants LEFT JOIN tenant_observations USING (tenant) WHERE tenant = ?1";
@@ -19,8 +20,16 @@ const PAGE: &str = "SELECT tenant, context_identifier, system_user_token, create
 impl TenantRecords for Database {
     async fn find(&self, context_identifier: ContextIdentifier) -> Result<Option<Tenant>, StoreError> {
         self.read(async {
-            let row = sqlx::query(FIND).bind(context_identifier.key()).fetch_optional(&self.readers).await?;
-            row.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose()
+            let mut finder = self.finder.lock().await;
+            let connection = match &mut *finder {
+                Some(connection) => connection,
+                nobody => nobody.insert(self.readers.acquire().await?),
+            };
+            let found = sqlx::query(FIND).bind(context_identifier.key()).fetch_optional(&mut **connection).await;
+            if found.is_err() {
+                *finder = None;
+            }
+            found?.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose()
         })
         .await
     }
@@ -114,47 +123,14 @@ impl TenantRecords for Database {
         .await
     }
 
-    async fn pin_serial(
+    async fn observe(
         &self,
         context_identifier: ContextIdentifier,
-        serial: &str,
+        told: &Observations,
         elsewhere: bool,
-    ) -> Result<Option<String>, StoreError> {
-        self.write(async {
-            Ok(sqlx::query_scalar(
-                "INSERT INTO tenant_observations (tenant, serial) SELECT ?1, ?2 \
-                 WHERE ?3 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1) \
-                 ON CONFLICT (tenant) DO UPDATE SET serial = coalesce(serial, excluded.serial) RETURNING serial",
-            )
-            .bind(context_identifier.key())
-            .bind(serial)
-            .bind(elsewhere)
-            .fetch_optional(&self.writer)
-            .await?)
-        })
-        .await
-    }
-
-    async fn record_webapi_url(
-        &self,
-        context_identifier: ContextIdentifier,
-        url: &str,
-        elsewhere: bool,
-    ) -> Result<bool, StoreError> {
-        self.write(async {
-            let outcome = sqlx::query(
-                "INSERT INTO tenant_observations (tenant, webapi_url) SELECT ?1, ?2 \
-                 WHERE ?3 OR EXISTS (SELECT 1 FROM tenants WHERE tenant = ?1) \
-                 ON CONFLICT (tenant) DO UPDATE SET webapi_url = excluded.webapi_url",
-            )
-            .bind(context_identifier.key())
-            .bind(url)
-            .bind(elsewhere)
-            .execute(&self.writer)
-            .await?;
-            Ok(outcome.rows_affected() > 0)
-        })
-        .await
+    ) -> Result<Option<Observations>, StoreError> {
+        let told = Told { tenant: context_identifier.key(), observations: told.clone(), elsewhere };
+        self.write(self.write_told(told)).await
     }
 }
 
@@ -228,10 +204,7 @@ async fn observations(connection: &mut SqliteConnection, key: &str) -> Result<Ob
         .bind(key)
         .fetch_optional(connection)
         .await?;
-    match row {
-        Some(row) => Ok(Observations { serial: row.try_get(0)?, webapi_url: row.try_get(1)? }),
-        None => Ok(Observations::default()),
-    }
+    Ok(row.map(|row| observed(&row)).transpose()?.unwrap_or_default())
 }
 
 /// A record as a tenant, or what is wrong with it.

@@ -5,7 +5,7 @@ use crate::clock::SystemClock;
 use crate::crypto::SecretHash;
 use crate::identifiers::RefreshToken;
 use crate::store::contract::sign_ins::{owner, pending};
-use crate::store::contract::{at, named, token};
+use crate::store::contract::{at, named, pin, token};
 use crate::store::{self, Grant, Seen, Settings, Store, StoreError, TakenSignIn, Tenant};
 
 async fn all(store: &Store) -> Vec<Tenant> {
@@ -22,7 +22,7 @@ async fn what_sqlite_holds_is_copied_whole_and_once() {
         let tenant = named(&format!("Cust{number}"));
         source.tenants.put(tenant, token(&format!("Blåbær-{number}")), false, at(number)).await.unwrap();
         if number % 3 == 0 {
-            source.tenants.pin_serial(tenant, &number.to_string()).await.unwrap();
+            pin(&*source.tenants, tenant.as_str(), &number.to_string()).await;
         }
     }
     let grant = Grant {

@@ -16,7 +16,7 @@ async fn a_stale_holders_write_is_refused_every_time() {
     for round in 0..50 {
         let tenant = named(&format!("Cust{round}"));
         let ticket = |number| shared(tenant.as_str(), number, at(600));
-        let fence = stale.claim(tenant).await.unwrap().unwrap();
+        let fence = stale.claim(tenant).await.unwrap().unwrap().fence;
         assert_eq!(other.claim(tenant).await.unwrap(), None);
         // It is stopped for longer than its lease.
         cluster.execute(name_of(&url), "UPDATE leases SET expire_time = clock_timestamp() - interval '1 ms'").await;
@@ -24,7 +24,7 @@ async fn a_stale_holders_write_is_refused_every_time() {
             // Nobody has taken the lease yet.
             assert!(!stale.publish(&ticket(1), fence, at(0)).await.unwrap());
         }
-        let taken_over = other.claim(tenant).await.unwrap().unwrap();
+        let taken_over = other.claim(tenant).await.unwrap().unwrap().fence;
         assert!(taken_over > fence);
         assert!(!stale.renew(tenant, fence).await.unwrap());
         refused += u32::from(!stale.publish(&ticket(1), fence, at(0)).await.unwrap());
@@ -62,7 +62,7 @@ async fn a_closing_store_gives_its_leases_back_and_no_others() {
     let url = cluster.create_database().await;
     let (closing, other) = (open(&url).await, open(&url).await);
     let tickets = |store: &Store| store.shared_tickets.clone().unwrap();
-    let _lease = Lease::claim(&tickets(&closing), named("Cust1")).await.unwrap().unwrap();
+    let (_lease, _) = Lease::claim(&tickets(&closing), named("Cust1")).await.unwrap().unwrap();
     assert!(tickets(&other).claim(named("Cust2")).await.unwrap().is_some());
     closing.close().await;
     assert!(tickets(&other).claim(named("Cust1")).await.unwrap().is_some());
@@ -83,8 +83,8 @@ async fn news_of_a_tenants_ticket_reaches_who_waits_for_it() {
 
     let mut news = waiting.shared_tickets.clone().unwrap().news();
     let other = other.shared_tickets.clone().unwrap();
-    let fence = other.claim(named("Cust1")).await.unwrap().unwrap();
-    let other_fence = other.claim(named("Cust2")).await.unwrap().unwrap();
+    let fence = other.claim(named("Cust1")).await.unwrap().unwrap().fence;
+    let other_fence = other.claim(named("Cust2")).await.unwrap().unwrap().fence;
     other.publish(&shared("Cust2", 1, at(600)), other_fence, at(0)).await.unwrap();
     let pause = Duration::from_mins(1);
     let early = tokio::time::timeout(Duration::from_millis(300), news.of(named("Cust1"), pause)).await;
@@ -100,7 +100,7 @@ async fn a_ticket_of_another_row_or_key_is_not_used_and_all_are_sealed_again() {
     let store = open(&url).await;
     let tickets = store.shared_tickets.clone().unwrap();
     for (number, tenant) in [(1, "Cust1"), (2, "Cust2")] {
-        let fence = tickets.claim(named(tenant)).await.unwrap().unwrap();
+        let fence = tickets.claim(named(tenant)).await.unwrap().unwrap().fence;
         tickets.publish(&shared(tenant, number, at(600)), fence, at(0)).await.unwrap();
     }
     let swap = "UPDATE shared_tickets SET ticket = (SELECT ticket FROM shared_tickets WHERE tenant = 'cust2') \
