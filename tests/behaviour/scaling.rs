@@ -17,6 +17,8 @@ use ticketd::identifiers::{ApplicationId, ContextIdentifier, Environment, System
 use ticketd::store::{PostgresSettings, Sealing, Settings, SharedTicket, Store};
 
 use crate::cluster::Cluster;
+use crate::own_process::is_own_process;
+use crate::processor::processor_time;
 use crate::world::{START, TENANT, World, eventually, timestamp, within};
 
 /// How many at once, as by callers: PostgreSQL takes them one after the other.
@@ -262,6 +264,9 @@ impl std::fmt::Display for Asked {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_exchanges_cost_in_processor_time() {
+    if !is_own_process("scaling::what_exchanges_cost_in_processor_time") {
+        return;
+    }
     let count = 300;
     let world = World::start().await;
     for number in 0..count {
@@ -281,13 +286,4 @@ async fn what_exchanges_cost_in_processor_time() {
         "{count} cold tenants at once: {exchanges:.0} exchanges a second, {each:.1?} of processor time each, sandbox included"
     );
     assert_eq!(world.sandbox.total_exchanges(), count as u64);
-}
-
-/// How long this process has used a processor.
-fn processor_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    // In user and kernel mode, in hundredths of a second. <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>
-    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
 }

@@ -1,7 +1,6 @@
 //! Tickets that are watched: sent as they are, and again when something about them changes.
 
 use std::fs::{self, File};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -17,12 +16,12 @@ use tonic::transport::Endpoint as ToServer;
 
 use crate::audit::Audited;
 use crate::cluster::Cluster;
+use crate::own_process::is_own_process;
+use crate::processor::processor_time;
 use crate::several::{Told, Watch};
 use crate::visitor::PUBLIC_URL;
 use crate::world::{TENANT, World, WorldBuilder, eventually, reason, ticket_at, timestamp, within};
 
-/// Set for the process that is measured.
-const MEASURED: &str = "TICKETD_TESTS_MEASURED";
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A world whose connections last as long as its tests.
@@ -445,21 +444,9 @@ async fn nothing_is_renewed_for_one_who_has_left_and_nobody_has_more_than_so_man
     within(again).await;
 }
 
-/// Processor time is the whole process's: this one is of a process of its own.
-#[test]
-fn a_thousand_watchers_cost_nothing_between_renewals_and_are_told_of_one() {
-    let mut measured = Command::new(std::env::current_exe().unwrap());
-    measured.args(["--exact", "watch::what_a_thousand_watchers_cost", "--nocapture"]).env(MEASURED, "1");
-    let output = measured.stdin(Stdio::null()).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    println!("{told}");
-    assert!(output.status.success() && told.contains("1 passed"), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Not a test, but what is tested.
 #[tokio::test]
-async fn what_a_thousand_watchers_cost() {
-    if std::env::var_os(MEASURED).is_none() {
+async fn a_thousand_watchers_cost_nothing_between_renewals_and_are_told_of_one() {
+    if !is_own_process("watch::a_thousand_watchers_cost_nothing_between_renewals_and_are_told_of_one") {
         return;
     }
     let (watchers, connections) = (1_000, 10);
@@ -535,13 +522,4 @@ async fn what_another_replica_did_reaches_those_who_watch_here() {
     // A renewal that failed meanwhile, on a slow machine, may have been told of first.
     let another = async { while next(&world, &mut watch).await.1.unwrap().fingerprint == before.fingerprint {} };
     within(another).await;
-}
-
-/// How long this process has used a processor.
-fn processor_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    // In user and kernel mode, in hundredths of a second. <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>
-    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
 }
