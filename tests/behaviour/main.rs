@@ -9,6 +9,8 @@ mod browser;
 mod chromium;
 #[path = "../support/cluster.rs"]
 mod cluster;
+#[path = "../support/configuration.rs"]
+mod configuration;
 mod front;
 #[path = "../support/issuer.rs"]
 mod issuer;
@@ -25,6 +27,10 @@ mod proxy;
 mod several;
 #[path = "../support/standby.rs"]
 mod standby;
+#[path = "../support/store_settings.rs"]
+mod store_settings;
+#[path = "../support/superoffice_settings.rs"]
+mod superoffice_settings;
 mod visitor;
 mod world;
 

@@ -13,12 +13,13 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 use ticketd::clock::{Clock, ManualClock};
 use ticketd::crypto::Fingerprint;
 use ticketd::grpc::proto::GetSystemTicketRequest;
-use ticketd::identifiers::{ApplicationId, ContextIdentifier, Environment, SystemUserToken, Ticket};
-use ticketd::store::{PostgresSettings, Sealing, Settings, SharedTicket, Store};
+use ticketd::identifiers::{ContextIdentifier, SystemUserToken, Ticket};
+use ticketd::store::{SharedTicket, Store};
 
 use crate::cluster::Cluster;
 use crate::own_process::is_own_process;
 use crate::processor::processor_time;
+use crate::store_settings::store_settings;
 use crate::world::{START, TENANT, World, eventually, timestamp, within};
 
 /// How many at once, as by callers: PostgreSQL takes them one after the other.
@@ -40,15 +41,6 @@ fn a_second(count: usize, since: Instant) -> f64 {
 
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(START.parse().unwrap()))
-}
-
-fn settings(url: String) -> Settings {
-    let sealing = Sealing {
-        key_files: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key").into()],
-        environment: Environment::Sod,
-        application: ApplicationId::new("app"),
-    };
-    Settings { url, tenants_directory: None, postgres: PostgresSettings::default(), sealing }
 }
 
 fn tenant(number: usize) -> ContextIdentifier {
@@ -80,7 +72,7 @@ async fn what_a_tenant_costs_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("t.db");
     let clock = clock();
-    let store = Store::open(&settings(format!("sqlite://{}", file.display())), clock.clone()).await.unwrap();
+    let store = Store::open(&store_settings(format!("sqlite://{}", file.display())), clock.clone()).await.unwrap();
     let (some, all) = (tenants() / 4, tenants());
     let one_by_one = fill(&store, &clock, 0..some, 1).await;
     let together = fill(&store, &clock, some..all, WRITERS).await;
@@ -98,7 +90,7 @@ async fn what_a_tenant_and_its_ticket_cost_postgresql() {
     let Some(cluster) = Cluster::start(&["fsync = on", "shared_buffers = 128MB"]) else { return };
     let url = cluster.create_database().await;
     let clock = clock();
-    let store = Store::open(&settings(url.clone()), clock.clone()).await.unwrap();
+    let store = Store::open(&store_settings(url.clone()), clock.clone()).await.unwrap();
     let (some, all) = (tenants() / 4, tenants());
     let one_by_one = fill(&store, &clock, 0..some, 1).await;
     let together = fill(&store, &clock, some..all, WRITERS).await;
@@ -136,7 +128,7 @@ async fn take_by_sql(connection: &mut sqlx::PgConnection, url: &str, count: usiz
         10_000 + count - 1
     );
     sqlx::query(AssertSqlSafe(hand_in)).execute(&mut *connection).await.unwrap();
-    let mut listening = settings(url.to_owned());
+    let mut listening = store_settings(url.to_owned());
     listening.postgres.session_url = Some(url.to_owned());
     let start = now();
     let store = Store::open(&listening, clock()).await.unwrap();

@@ -15,6 +15,8 @@ mod canaries;
 mod channels;
 mod collector;
 mod commands;
+#[path = "../support/configuration.rs"]
+mod configuration;
 mod garbage;
 mod in_memory;
 #[path = "../support/issuer.rs"]
@@ -22,6 +24,10 @@ mod issuer;
 mod needles;
 mod rig;
 mod sign_ins;
+#[path = "../support/store_settings.rs"]
+mod store_settings;
+#[path = "../support/superoffice_settings.rs"]
+mod superoffice_settings;
 mod trouble;
 
 use channels::{OF_A_SERVER, OF_COMMANDS};
