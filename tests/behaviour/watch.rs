@@ -2,6 +2,7 @@
 
 mod audit;
 mod cost;
+mod order;
 mod policy;
 mod refusals;
 mod streams;
