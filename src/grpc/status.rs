@@ -22,9 +22,10 @@ use crate::identity::BearerError;
 use crate::store::StoreError;
 use crate::superoffice::AuthorizeErrorCode;
 
+pub use self::calls::WATCH_ENDED;
 pub(super) use self::calls::{
-    WATCH_ENDED, audit_unavailable, broken, deadline_exceeded, in_our_words, overloaded, panicked, rate_limited,
-    too_many_watches, watch_ended,
+    audit_unavailable, broken, deadline_exceeded, in_our_words, overloaded, panicked, rate_limited, too_many_watches,
+    watch_ended,
 };
 
 /// Who the reasons in `google.rpc.ErrorInfo` belong to.

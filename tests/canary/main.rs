@@ -1,7 +1,8 @@
 //! Canary secrets through whole runs of the real binary at TRACE: none may come out, in any encoding or in pieces.
 //!
 //! Exempt is what hands a secret out on purpose: the ticket and its request headers, the access token and the rotated
-//! refresh token in an answer, an authorization URL with its state, what `ticket get --show-ticket`, `keys convert` and `keys new-sealing-key` print.
+//! refresh token in an answer, an authorization URL with its state, what `ticket get --show-ticket`,
+//! `ticket watch --show-ticket`, `keys convert` and `keys new-sealing-key` print.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the figures are printed")]

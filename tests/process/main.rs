@@ -21,3 +21,4 @@ mod readiness;
 mod starting;
 mod stopping;
 mod walk;
+mod watching;

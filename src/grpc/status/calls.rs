@@ -15,7 +15,7 @@ const WATCH_PAUSE: Duration = Duration::from_secs(30);
 const WATCH_AGAIN: Duration = Duration::from_millis(100);
 
 /// The reason of a stream's end that is as it should be.
-pub(in crate::grpc) const WATCH_ENDED: &str = "WATCH_ENDED";
+pub const WATCH_ENDED: &str = "WATCH_ENDED";
 
 /// This replica answers as many calls as it may.
 pub(in crate::grpc) fn overloaded() -> Status {
