@@ -14,6 +14,7 @@ mod configuration;
 mod front;
 #[path = "../support/issuer.rs"]
 mod issuer;
+mod lapse;
 mod log;
 mod mesh;
 #[path = "../support/otlp_collector.rs"]

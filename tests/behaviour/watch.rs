@@ -13,10 +13,10 @@ use superoffice_sandbox::{Behaviour, ChangeType, Endpoint, Webhook};
 use ticketd::clock::Clock;
 use ticketd::grpc::proto::invalidate_system_ticket_request::Cause;
 use ticketd::grpc::proto::invalidate_system_ticket_response::Outcome;
-use ticketd::metrics;
 use tonic::Code;
 
 use crate::cluster::Cluster;
+use crate::lapse::lapse;
 use crate::several::{Told, Watch};
 use crate::visitor::PUBLIC_URL;
 use crate::world::{TENANT, World, WorldBuilder, eventually, reason, ticket_at, timestamp, within};
@@ -26,28 +26,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A world whose connections last as long as its tests.
 fn lasting() -> WorldBuilder {
     World::builder().config(|config| config.server.max_connection_age = Duration::from_hours(10_000))
-}
-
-/// Lets much time pass, in steps: small ones while something is asked of SuperOffice, lest a time-out of this world's clock
-/// cuts what takes a while on this machine.
-async fn lapse(world: &World, duration: Duration, step: Duration) {
-    let end = world.clock.now() + duration;
-    while world.clock.now() < end {
-        world.clock.advance(if is_loading() { SECOND } else { step });
-        let mut turns = 0;
-        while turns < 3 || is_loading() && turns < 30 {
-            #[expect(clippy::disallowed_methods, reason = "a turn for the sockets, not a wait for time to pass")]
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            turns += 1;
-        }
-    }
-}
-
-/// Whether any ticket is being got.
-fn is_loading() -> bool {
-    let families = metrics::read();
-    let loading = families.iter().find(|family| family.about.name == "ticketd.flights_in_progress").unwrap();
-    loading.series.iter().any(|series| matches!(series.value, metrics::Value::Number(number) if number > 0.0))
 }
 
 /// The next message, while some time passes: a change settles first.

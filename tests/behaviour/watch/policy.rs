@@ -10,7 +10,8 @@ use ticketd::grpc::proto::ticket_service_client::TicketServiceClient;
 use tonic::Code;
 use tonic::transport::Endpoint;
 
-use super::{SECOND, lapse, lasting, next};
+use super::{SECOND, lasting, next};
+use crate::lapse::lapse;
 use crate::several::Watch;
 use crate::world::{TENANT, reason, within};
 

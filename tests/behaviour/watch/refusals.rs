@@ -7,7 +7,8 @@ use ticketd::clock::Clock;
 use ticketd::grpc::proto::invalidate_system_ticket_response::Outcome;
 use tonic::Code;
 
-use super::{lapse, lasting, next, pass_to_renewal};
+use super::{lasting, next, pass_to_renewal};
+use crate::lapse::lapse;
 use crate::several::Watch;
 use crate::world::{TENANT, reason, timestamp};
 

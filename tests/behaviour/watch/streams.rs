@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use tonic::Code;
 use tonic::transport::Endpoint as ToServer;
 
-use super::{lapse, lasting, pass_to_renewal};
+use super::{lasting, pass_to_renewal};
+use crate::lapse::lapse;
 use crate::several::Watch;
 use crate::world::{TENANT, World, eventually, reason, within};
 
