@@ -37,6 +37,7 @@ Examples:
   ticketd serve --config ticketd.toml
   ticketd tenants put Cust12345 --token-file token.txt
   ticketd ticket get Cust12345
+  ticketd ticket watch Cust12345 Cust67890
   ticketd call Cust12345 GET v1/User/currentPrincipal
 
 Exit codes: 0 done, 1 failed, 64 wrong usage or configuration; `ticketd call --help` and

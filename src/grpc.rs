@@ -21,7 +21,7 @@ use tower::util::BoxCloneSyncService;
 
 pub use authorization_service::AuthorizationService;
 pub use permits::Permits;
-pub use status::{DOMAIN, ticket_reason};
+pub use status::{DOMAIN, WATCH_ENDED, ticket_reason};
 pub use tenant_service::TenantService;
 pub use ticket_service::TicketService;
 

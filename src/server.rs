@@ -1,10 +1,12 @@
 //! The composition root: builds the parts, connects them, serves, and stops in order.
 
+mod addresses;
 mod bells;
 mod connection;
 mod door;
 mod drain;
 mod entrances;
+mod error;
 mod frame_budget;
 mod frame_watch;
 mod frames;
@@ -21,6 +23,7 @@ mod per_ip;
 mod preface;
 mod reload;
 mod request_body;
+mod running;
 mod settings;
 mod signals;
 mod stop;
@@ -33,25 +36,19 @@ mod use_cases;
 #[cfg(test)]
 mod wire_tests;
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tower::util::BoxCloneSyncService;
-use tracing::field::display;
-use tracing::{error, info, warn};
 
 use self::connection::Connections;
 use self::door::Plaintext;
-use self::drain::Steps;
 use self::entrances::Entrances;
 use self::health::Health;
 use self::lifetime::Lifetime;
@@ -59,25 +56,24 @@ use self::listener::Caps;
 use self::observers::Observers;
 use self::pages::Pages;
 use self::reload::ApplicationInUse;
-use self::stop::Phases;
+use self::running::Parts;
 use self::tasks::Tasks;
 use self::use_cases::UseCases;
 use crate::admin;
-use crate::audit::{Audit, AuditError};
+use crate::audit::Audit;
 use crate::authorization::{self, Pace, PolicyInForce};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::credentials::KeptGrants;
-use crate::crypto::RandomnessError;
 use crate::grpc::layers::{self, Callers, Conditions, Places};
 use crate::grpc::{self, Calls, Permits};
 use crate::http::Onboarding;
 use crate::identity::{self, ServiceAccounts};
 use crate::log_pace::LogPace;
 use crate::random::{Random, SystemRandom};
-use crate::store::{Store, StoreError};
-use crate::superoffice::{SetupError, SuperOffice};
+use crate::superoffice::SuperOffice;
 
+pub use self::addresses::Addresses;
+pub use self::error::{BindError, ServeError};
 pub use self::settings::{ClientCertificate, Settings, TlsSettings};
 pub use self::signals::Signals;
 pub use self::stop::Stop;
@@ -86,10 +82,6 @@ pub use self::unix::UnixSocketError;
 
 /// A probe asks and is done: so old, a connection to the health or the admin port only takes the place of another.
 const PROBE_AGE: Duration = Duration::from_secs(15);
-
-/// The store has at least this long to close, and as long as is left of a drain. What does not make it is not lost: the
-/// database has all that was answered, and leases lapse.
-const CLOSE_LIMIT: Duration = Duration::from_millis(400);
 
 /// A running server. Dropped, it stops at once.
 #[derive(Debug)]
@@ -100,21 +92,6 @@ pub struct Server {
     _abort_on_drop: DropGuard,
 }
 
-/// Where a server listens: with the ports it was given, when it asked for any.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// Callers connect here, if they may over TCP.
-    pub grpc: Option<SocketAddr>,
-    /// Callers of this machine connect here, if they may.
-    pub unix_socket: Option<PathBuf>,
-    /// Kubelets ask here.
-    pub health: SocketAddr,
-    /// Monitoring and operators ask here, if they may.
-    pub admin: Option<SocketAddr>,
-    /// Browsers come here, if there are pages.
-    pub http: Option<SocketAddr>,
-}
-
 /// What a server takes from its process, so that a test can hand it something else.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -122,85 +99,6 @@ pub struct Process {
     pub clock: Arc<dyn Clock>,
     /// Jitter.
     pub random: Arc<dyn Random>,
-}
-
-/// Why a server did not start.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum BindError {
-    /// Callers could prove nothing.
-    #[error(
-        "server.address is {address} and callers cannot identify themselves there: set tls.certificate_file and \
-         tls.key_file, or serve callers of this machine on server.unix_socket; for development, \
-         server.allow_unidentified_callers = true lets everybody in who can connect"
-    )]
-    Unidentified {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// Callers that prove nothing would be served on an address that others can reach.
-    #[error(
-        "server.address is {address}, which is not on the loopback interface: server.allow_unidentified_callers is for \
-         127.0.0.1 and [::1] only; set tls.certificate_file and tls.key_file"
-    )]
-    NotLoopback {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// There is no place where callers could connect.
-    #[error("callers cannot connect: set server.address or server.unix_socket")]
-    Nowhere,
-    /// There is no TLS with these files.
-    #[error("callers cannot be served over TLS")]
-    Tls(#[from] TlsError),
-    /// A Unix socket cannot be listened on.
-    #[error("server.unix_socket {} cannot be listened on: {source}", path.display())]
-    UnixSocket {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        source: UnixSocketError,
-    },
-    /// An address cannot be listened on.
-    #[error("{setting} {address} cannot be listened on")]
-    Listen {
-        /// The setting that has it.
-        setting: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The store cannot be opened.
-    #[error("the store cannot be opened")]
-    Store(#[from] StoreError),
-    /// The client of SuperOffice's side cannot be built.
-    #[error("the client of SuperOffice cannot be built")]
-    SuperOffice(#[from] SetupError),
-    /// Callers' tokens cannot be verified.
-    #[error("callers' tokens cannot be verified")]
-    Identity(#[from] identity::SetupError),
-    /// The operating system gives no random numbers.
-    #[error("no key can be drawn")]
-    Randomness(#[from] RandomnessError),
-    /// What is handed out could not be written down.
-    #[error("the audit cannot be written")]
-    Audit(#[from] AuditError),
-    /// The services cannot be described to reflection.
-    #[error("the reflection service cannot be built")]
-    Reflection(#[from] tonic_reflection::server::Error),
-}
-
-/// Why a server ended other than by draining.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// Something that runs as long as the server has ended. The server drained, rather than run on without it.
-    #[error("the {0} ended by itself: this is a fault of ticketd, its log has more")]
-    TaskEnded(&'static str),
-    /// It was asked to stop at once.
-    #[error("aborted: calls under way were cut")]
-    Aborted,
 }
 
 impl Server {
@@ -311,7 +209,7 @@ impl Server {
         addresses.log();
         let (steps, kept_grants) = (settings.steps(), use_cases.kept_grants);
         let parts = Parts { tasks, health, phases, open, kept_grants, store, audit, steps, clock };
-        let running = tokio::spawn(run(parts, stop.clone()));
+        let running = tokio::spawn(running::run(parts, stop.clone()));
         Ok(Self { addresses, stop, running, _abort_on_drop: abort_on_drop })
     }
 
@@ -346,71 +244,6 @@ impl Server {
         self.stop.request();
         self.join().await
     }
-}
-
-impl Addresses {
-    fn of(entrances: &Entrances, observers: &Observers, pages: Option<&Pages>) -> Self {
-        Self {
-            grpc: entrances.address(),
-            unix_socket: entrances.unix_socket(),
-            health: observers.health(),
-            admin: observers.admin(),
-            http: pages.map(|pages| pages.address),
-        }
-    }
-
-    fn log(&self) {
-        let Self { grpc, unix_socket, health, admin, http } = self;
-        let (grpc, unix_socket) = (grpc.map(display), unix_socket.as_ref().map(|path| display(path.display())));
-        let (admin_address, http_address) = (admin.map(display), http.map(display));
-        info!(address = grpc, unix_socket, health_address = %health, admin_address, http_address, "serving");
-    }
-}
-
-/// What a running server consists of.
-struct Parts {
-    tasks: Tasks,
-    health: Health,
-    phases: Phases,
-    /// The connections of callers.
-    open: TaskTracker,
-    kept_grants: KeptGrants,
-    store: Store,
-    audit: Audit,
-    steps: Steps,
-    clock: Arc<dyn Clock>,
-}
-
-/// Runs until the server is asked to stop or a part of it ends, then drains; an abort ends either.
-async fn run(parts: Parts, stop: Stop) -> Result<(), ServeError> {
-    let Parts { mut tasks, health, phases, open, kept_grants, store, audit, steps, clock } = parts;
-    tasks.spawn("watch over the audit", health.clone().follow(audit.clone(), Arc::clone(&clock)));
-    let run_and_drain = async {
-        let end = tokio::select! {
-            () = stop.asked() => Ok(()),
-            name = tasks.first_to_end() => Err(ServeError::TaskEnded(name)),
-        };
-        if let Err(error) = end {
-            error!(%error, "a part of the server has ended");
-        }
-        let began = clock.elapsed();
-        drain::drain(steps, &health, &phases, &open, kept_grants.settled(), &*clock).await;
-        (end, steps.longest().saturating_sub(clock.elapsed().saturating_sub(began)))
-    };
-    let (end, left) = tokio::select! {
-        biased;
-        () = stop.aborted() => (Err(ServeError::Aborted), Duration::ZERO),
-        ended = run_and_drain => ended,
-    };
-    phases.cut.cancel();
-    open.close();
-    open.wait().await;
-    tokio::select! {
-        () = store.close() => {}
-        () = clock.sleep(left.max(CLOSE_LIMIT)) => warn!("the store does not close in time and is left as it is"),
-    }
-    audit.close().await;
-    end
 }
 
 /// Who may call, with what keeps that up to date.

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
+#[path = "support/superoffice_settings.rs"]
+mod superoffice_settings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +16,14 @@ use ticketd::crypto::{
     IdTokenClaims, IdTokenProfile, JwtRejection, WebhookClaims, WebhookProfile, code_challenge, random_code_verifier,
     random_token, unverified_header, verify_id_token, verify_webhook_token,
 };
-use ticketd::identifiers::{
-    ApplicationId, AuthorizationCode, ClientSecret, CodeVerifier, Environment, SystemUserToken, UnverifiedJwt,
-};
+use ticketd::identifiers::{ApplicationId, AuthorizationCode, CodeVerifier, SystemUserToken, UnverifiedJwt};
 use ticketd::random::SystemRandom;
 use ticketd::superoffice::{
-    AuthorizationRequest, ClientAuthentication, Development, ExchangeTransport, OAuthError, ResponseMode, Settings,
-    SuperOffice, TokenSet, UpstreamError,
+    AuthorizationRequest, ClientAuthentication, OAuthError, ResponseMode, Settings, SuperOffice, TokenSet,
+    UpstreamError,
 };
+
+use self::superoffice_settings::superoffice_settings;
 
 const CALLBACK: &str = "https://ticketd.example/onboarding/callback";
 const ADMINISTRATOR: &str = "admin@cust12345.example.com";
@@ -51,19 +54,8 @@ impl Scene {
         let sandbox = sandbox.clock(SandboxClock::from_fn(move || shared.now())).start().await.unwrap();
         sandbox.add_tenant("Cust12345");
         let client_id = ApplicationId::new(sandbox.client_id());
-        let settings = Settings {
-            environment: Environment::Sod,
-            client_id: client_id.clone(),
-            client_secret: ClientSecret::new(secret).into(),
-            client_authentication,
-            connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(10),
-            state_timeout: Duration::from_secs(2),
-            max_requests_in_flight: 64,
-            exchange: ExchangeTransport::Rest,
-            redirect_uris: vec![CALLBACK.to_owned()],
-            development: Some(Development { base_url: sandbox.base_url().parse().unwrap(), extra_ca_file: None }),
-        };
+        let settings = superoffice_settings(sandbox.base_url(), sandbox.client_id(), secret);
+        let settings = Settings { client_authentication, redirect_uris: vec![CALLBACK.to_owned()], ..settings };
         let superoffice = SuperOffice::new(settings, Arc::new(clock.clone()), Arc::new(SystemRandom)).unwrap();
         Self { sandbox, superoffice, clock, client_id }
     }

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
+#[path = "support/superoffice_settings.rs"]
+mod superoffice_settings;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +15,16 @@ use ticketd::crypto::{
     JwtRejection, PrivateKey, SystemUserClaims, SystemUserProfile, sign_system_user_token, unverified_header,
     verify_system_user_jwt,
 };
-use ticketd::identifiers::{ApplicationId, ClientSecret, Environment, RefreshToken, SystemUserToken};
+use ticketd::identifiers::{RefreshToken, SystemUserToken};
 use ticketd::random::SystemRandom;
-use ticketd::superoffice::{
-    ClientAuthentication, Development, ExchangeError, ExchangeTransport, Settings, SuperOffice, TenantState,
-    UpstreamError,
-};
+use ticketd::superoffice::{Development, ExchangeError, Settings, SuperOffice, TenantState, UpstreamError};
+
+use self::superoffice_settings::superoffice_settings;
 
 fn client(sandbox: &Sandbox, extra_ca_file: Option<PathBuf>, clock: impl Clock) -> SuperOffice {
-    let settings = Settings {
-        environment: Environment::Sod,
-        client_id: ApplicationId::new(sandbox.client_id()),
-        client_secret: ClientSecret::new(sandbox.client_secret()).into(),
-        client_authentication: ClientAuthentication::Post,
-        connect_timeout: Duration::from_secs(3),
-        request_timeout: Duration::from_secs(10),
-        state_timeout: Duration::from_secs(2),
-        max_requests_in_flight: 64,
-        exchange: ExchangeTransport::Rest,
-        redirect_uris: Vec::new(),
-        development: Some(Development { base_url: sandbox.base_url().parse().unwrap(), extra_ca_file }),
-    };
+    let settings = superoffice_settings(sandbox.base_url(), sandbox.client_id(), sandbox.client_secret());
+    let development = settings.development.map(|development| Development { extra_ca_file, ..development });
+    let settings = Settings { development, ..settings };
     SuperOffice::new(settings, Arc::new(clock), Arc::new(SystemRandom)).unwrap()
 }
 

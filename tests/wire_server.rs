@@ -2,6 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
+#[path = "support/configuration.rs"]
+mod configuration;
+#[path = "support/store_settings.rs"]
+mod store_settings;
+#[path = "support/superoffice_settings.rs"]
+mod superoffice_settings;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,10 +24,9 @@ use ticketd::grpc::proto::{
     DeleteTenantRequest, GetSystemTicketRequest, GetTenantRequest, InvalidateSystemTicketRequest, ListTenantsRequest,
     PutTenantRequest, RefreshAccessTokenRequest, tenant,
 };
-use ticketd::identifiers::{ApplicationId, ClientSecret, Environment};
 use ticketd::random::SeededRandom;
 use ticketd::server::{BindError, Process, ServeError, Server, Signals};
-use ticketd::{admin, audit, authorization, credentials, server, store, superoffice, telemetry};
+use ticketd::{admin, server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_stream::StreamExt;
@@ -33,6 +39,9 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt;
+
+use self::configuration::configuration;
+use self::superoffice_settings::superoffice_settings;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const NAMES: [&str; 4] = ["", "liveness", "readiness", "superoffice.ticket.v1.TicketService"];
@@ -425,46 +434,10 @@ impl Rig {
 
 fn config() -> (Config, TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let config = Config {
-        superoffice: superoffice::Settings {
-            environment: Environment::Sod,
-            client_id: ApplicationId::new("0123456789abcdef0123456789abcdef"),
-            client_secret: ClientSecret::new("secret").into(),
-            client_authentication: superoffice::ClientAuthentication::Post,
-            connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(10),
-            state_timeout: Duration::from_secs(2),
-            max_requests_in_flight: 64,
-            exchange: superoffice::ExchangeTransport::Rest,
-            redirect_uris: Vec::new(),
-            development: None,
-        },
-        signing_keys: Vec::new(),
-        tickets: credentials::Settings::default(),
-        store: store::Settings {
-            url: format!("sqlite://{}", directory.path().join("ticketd.db").display()),
-            tenants_directory: None,
-            postgres: store::PostgresSettings::default(),
-            sealing: store::Sealing {
-                key_files: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key").into()],
-                environment: Environment::Sod,
-                application: ApplicationId::new("app"),
-            },
-        },
-        server: server::Settings {
-            address: Some("127.0.0.1:0".parse().unwrap()),
-            allow_unidentified_callers: true,
-            health_address: "127.0.0.1:0".parse().unwrap(),
-            ..server::Settings::default()
-        },
-        identity: None,
-        authorization: authorization::Settings::development(),
-        http: None,
-        admin: None,
-        audit: audit::Settings { output: audit::Output::Off, ..Default::default() },
-        telemetry: telemetry::Settings::default(),
-        source: None,
-    };
+    // Nobody listens there.
+    let superoffice = superoffice_settings("http://127.0.0.1:1", "0123456789abcdef0123456789abcdef", "secret");
+    let mut config = configuration(superoffice, Vec::new(), directory.path());
+    config.server.drain_delay = server::Settings::default().drain_delay;
     (config, directory)
 }
 

@@ -12,6 +12,8 @@ mod identifiers;
 mod keys;
 mod pages;
 mod settings;
+#[path = "../../tests/support/superoffice_settings.rs"]
+mod superoffice_settings;
 mod tokens;
 mod upstream;
 

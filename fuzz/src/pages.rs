@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::thread_local;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,7 +18,7 @@ use ticketd::http::{self, Onboarding};
 use ticketd::identifiers::{ApplicationId, ClientSecret, Environment};
 use ticketd::random::{Random, SeededRandom};
 use ticketd::store::{PostgresSettings, Sealing, Settings, Store};
-use ticketd::superoffice::{self, ClientAuthentication, Development, ExchangeTransport, SuperOffice};
+use ticketd::superoffice::{self, SuperOffice};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
@@ -125,20 +124,10 @@ async fn router(directory: &TempDir) -> Router {
 }
 
 fn superoffice_settings() -> superoffice::Settings {
-    superoffice::Settings {
-        environment: Environment::Sod,
-        client_id: ApplicationId::new("0123456789abcdef"),
-        client_secret: ClientSecret::new("secret").into(),
-        client_authentication: ClientAuthentication::Post,
-        connect_timeout: Duration::from_secs(3),
-        request_timeout: Duration::from_secs(10),
-        state_timeout: Duration::from_secs(2),
-        max_requests_in_flight: 4,
-        exchange: ExchangeTransport::Rest,
-        redirect_uris: vec![format!("{PUBLIC_URL}/onboarding/callback")],
-        // A port that nobody but root can listen on, and nobody does.
-        development: Some(Development { base_url: "http://127.0.0.1:1".parse().unwrap(), extra_ca_file: None }),
-    }
+    // A port that nobody but root can listen on, and nobody does.
+    let settings =
+        crate::superoffice_settings::superoffice_settings("http://127.0.0.1:1", "0123456789abcdef", "secret");
+    superoffice::Settings { redirect_uris: vec![format!("{PUBLIC_URL}/onboarding/callback")], ..settings }
 }
 
 fn store_settings(directory: &TempDir) -> Settings {

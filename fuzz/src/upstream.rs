@@ -14,16 +14,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ticketd::clock::ManualClock;
-use ticketd::identifiers::{
-    ApplicationId, ClientSecret, ContextIdentifier, Environment, RefreshToken, SignedSystemToken,
-};
+use ticketd::identifiers::{ContextIdentifier, RefreshToken, SignedSystemToken};
 use ticketd::random::SeededRandom;
-use ticketd::superoffice::{
-    ClientAuthentication, Development, ExchangeError, ExchangeTransport, OAuthError, Settings, SuperOffice,
-};
+use ticketd::superoffice::{ExchangeError, ExchangeTransport, OAuthError, Settings, SuperOffice};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::superoffice_settings::superoffice_settings;
 
 const CLIENT_SECRET: &str = "fedcba98c4naryfedcba98c4naryfedc";
 const SIGNED: &str = "App-8k8Q7DmBgo.202611221200.c4narySignature==";
@@ -61,19 +59,7 @@ impl World {
             }
         });
         let clock = ManualClock::new("2026-11-22T12:00:00Z".parse().unwrap());
-        let settings = Settings {
-            environment: Environment::Sod,
-            client_id: ApplicationId::new("0123456789abcdef"),
-            client_secret: ClientSecret::new(CLIENT_SECRET).into(),
-            client_authentication: ClientAuthentication::Post,
-            connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(10),
-            state_timeout: Duration::from_secs(2),
-            max_requests_in_flight: 4,
-            exchange,
-            redirect_uris: Vec::new(),
-            development: Some(Development { base_url: base_url.parse().unwrap(), extra_ca_file: None }),
-        };
+        let settings = Settings { exchange, ..superoffice_settings(&base_url, "0123456789abcdef", CLIENT_SECRET) };
         let superoffice = SuperOffice::new(settings, Arc::new(clock.clone()), Arc::new(SeededRandom::new(7))).unwrap();
         Self { runtime, superoffice, clock, answer }
     }

@@ -283,6 +283,12 @@ impl Sandbox {
         self.parts.world.traffic.wait_for(endpoint, total).await;
     }
 
+    /// How many requests are under way.
+    #[must_use]
+    pub fn requests_under_way(&self) -> u64 {
+        self.parts.world.traffic.counts().0.in_flight
+    }
+
     /// How many requests were under way at once, at most.
     #[must_use]
     pub fn peak_concurrency(&self) -> u64 {

@@ -22,6 +22,8 @@ pub(super) use self::address::Address;
 pub(super) use self::tls::Tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A stream whose connection is dead would look like one on which nothing happens. ticketd takes pings so often and no oftener.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Connects to a running ticketd.
 pub(super) async fn connect(address: &Address, tls: &Tls) -> Result<Channel, Failure> {
@@ -62,13 +64,14 @@ async fn connect_over_tls(url: &Url, tls: &Tls) -> Result<Result<Channel, tonic:
         }
     });
     let plaintext = Endpoint::from_static("http://localhost").origin(endpoint(url)?.uri().clone());
-    Ok(plaintext.connect_timeout(CONNECT_TIMEOUT).connect_with_connector(connector).await)
+    let plaintext = plaintext.connect_timeout(CONNECT_TIMEOUT).http2_keep_alive_interval(KEEP_ALIVE);
+    Ok(plaintext.connect_with_connector(connector).await)
 }
 
 fn endpoint(url: &Url) -> Result<Endpoint, Failure> {
     let endpoint = Endpoint::from_shared(url.to_string());
     let endpoint = endpoint.map_err(|error| Failure::Usage(format!("{url} is no address: {error}")))?;
-    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
+    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).http2_keep_alive_interval(KEEP_ALIVE))
 }
 
 /// Waits for a call's outcome on this thread.

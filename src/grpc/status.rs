@@ -1,121 +1,35 @@
 //! The only table from errors to gRPC codes. What a caller reads is written here; the error itself rides along as the
 //! status's source, which the span layer logs and nobody sends.
 
+mod calls;
+mod causes;
+mod refusal;
+
 use std::borrow::Cow;
-use std::error::Error;
-use std::sync::Arc;
-use std::time::Duration;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
 
+use self::causes::{
+    SOON, circuit_open, client_refused, internal, not_authorized, read_only, store_unavailable, tenant_mismatch,
+    tenant_unusable, throttled, too_many, too_many_sign_ins, upstream_unavailable,
+};
+use self::refusal::{Detail, Refusal, refuse};
 use super::convert::InvalidRequest;
 use super::layers::CallerError;
 use super::permits::PermitError;
-use crate::audit::AUDIT_UNAVAILABLE;
 use crate::credentials::{AccessTokenError, SignInError, TicketError};
 use crate::identity::BearerError;
 use crate::store::StoreError;
 use crate::superoffice::AuthorizeErrorCode;
 
+pub use self::calls::WATCH_ENDED;
+pub(super) use self::calls::{
+    audit_unavailable, broken, deadline_exceeded, in_our_words, overloaded, panicked, rate_limited, too_many_watches,
+    watch_ended,
+};
+
 /// Who the reasons in `google.rpc.ErrorInfo` belong to.
 pub const DOMAIN: &str = "ticketd";
-
-/// When to ask again after something passing that did not say how long it lasts.
-const SOON: Duration = Duration::from_secs(1);
-/// When a place may be free among the sign-ins that wait: they go after ten minutes.
-const SIGN_IN_PAUSE: Duration = Duration::from_mins(1);
-
-/// When a place may be free among the watches: streams end with their connections, after minutes.
-const WATCH_PAUSE: Duration = Duration::from_secs(30);
-/// Nothing has to pass before another watch begins, on another connection.
-const WATCH_AGAIN: Duration = Duration::from_millis(100);
-
-/// The reason of a stream's end that is as it should be.
-pub(super) const WATCH_ENDED: &str = "WATCH_ENDED";
-
-/// What a caller gets for one cause.
-struct Refusal {
-    code: Code,
-    reason: &'static str,
-    message: String,
-    detail: Detail,
-}
-
-/// What comes with it beside `ErrorInfo`.
-enum Detail {
-    Nothing,
-    Retry(Duration),
-    /// The request's field that is wrong.
-    Field(Cow<'static, str>),
-    /// What must be done, and by whom, before the call can succeed.
-    Precondition(&'static str),
-}
-
-/// This replica answers as many calls as it may.
-pub(super) fn overloaded() -> Status {
-    too_many().into()
-}
-
-/// Something ended without an outcome, by a panic that is in the log.
-pub(super) fn broken() -> Status {
-    internal().into()
-}
-
-/// The caller calls more often than it may.
-pub(super) fn rate_limited(retry_after: Duration) -> Status {
-    let message = "this caller calls more often than it may";
-    refuse(Code::ResourceExhausted, "CALLER_RATE_LIMITED", message, Detail::Retry(retry_after)).into()
-}
-
-/// Streams that watch are as many as they may be.
-pub(super) fn too_many_watches() -> Status {
-    let message = "this caller, or all callers together, watch as much as they may";
-    refuse(Code::ResourceExhausted, "TOO_MANY_WATCHES", message, Detail::Retry(WATCH_PAUSE)).into()
-}
-
-/// The stream ends with its connection.
-pub(super) fn watch_ended() -> Status {
-    let message = "the connection closes: watch again";
-    refuse(Code::Unavailable, WATCH_ENDED, message, Detail::Retry(WATCH_AGAIN)).into()
-}
-
-/// The call's deadline, or the server's, passed first.
-pub(super) fn deadline_exceeded() -> Status {
-    let message = "the deadline passed before there was an answer";
-    refuse(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, Detail::Nothing).into()
-}
-
-/// The call's audit event cannot be written: what it tells of must not leave.
-pub(super) fn audit_unavailable() -> Status {
-    let message = "what is answered cannot be written down at the moment, so it is not";
-    refuse(Code::Unavailable, AUDIT_UNAVAILABLE, message, Detail::Retry(SOON)).into()
-}
-
-/// A handler panicked.
-pub(super) fn panicked() -> Status {
-    internal().into()
-}
-
-/// What the caller gets in place of a refusal by the library that decodes requests, whose words may repeat the request's;
-/// none when the refusal is ours already, or of a protocol that is not ours to describe.
-pub(super) fn in_our_words(status: &Status) -> Option<Status> {
-    if status.get_details_error_info().is_some() {
-        return None;
-    }
-    let (code, reason, message) = match status.code() {
-        // Faults of ours have their reason: this is one that the library found while it read the request.
-        Code::Internal | Code::Unknown => {
-            (Code::InvalidArgument, "REQUEST_MALFORMED", "the request is not a message of this method")
-        }
-        Code::OutOfRange => (Code::OutOfRange, "REQUEST_TOO_LARGE", "the request is larger than 64 KiB"),
-        Code::Unimplemented => {
-            (Code::Unimplemented, "NOT_SUPPORTED", "there is no such method, or the request is compressed")
-        }
-        _ => return None,
-    };
-    Some(refuse(code, reason, message, Detail::Nothing).into())
-}
 
 /// The reason alone, for a ticket that is served although its renewal failed.
 pub fn ticket_reason(error: &TicketError) -> &'static str {
@@ -328,12 +242,6 @@ fn invalid_request(error: InvalidRequest) -> Refusal {
     refuse(Code::InvalidArgument, reason, error, Detail::Field(field.into()))
 }
 
-/// The same for every tenant, whether it is registered or not.
-fn not_authorized() -> Refusal {
-    let message = "the policy does not let this caller call this method for this tenant";
-    refuse(Code::PermissionDenied, "CALLER_NOT_AUTHORIZED", message, Detail::Nothing)
-}
-
 fn caller(error: &CallerError) -> Refusal {
     match error {
         CallerError::Bearer(BearerError::Unavailable { cause: _, retry_after }) => refuse(
@@ -346,101 +254,6 @@ fn caller(error: &CallerError) -> Refusal {
         CallerError::NoConnection => internal(),
         // What is wrong with a credential is no secret from whom presents it, and holds none of its values.
         error => refuse(Code::Unauthenticated, "CALLER_UNKNOWN", error, Detail::Nothing),
-    }
-}
-
-fn client_refused() -> Refusal {
-    refuse(
-        Code::FailedPrecondition,
-        "CLIENT_REFUSED",
-        "SuperOffice does not take the application's client id and secret",
-        Detail::Precondition("configure the client id and the client secret that are registered"),
-    )
-}
-
-fn read_only() -> Refusal {
-    refuse(
-        Code::FailedPrecondition,
-        "TENANT_READ_ONLY",
-        "the tenant comes from the mounted directory",
-        Detail::Precondition("change or remove the tenant's file"),
-    )
-}
-
-fn throttled(retry_after: Duration) -> Refusal {
-    refuse(Code::ResourceExhausted, "UPSTREAM_THROTTLED", "SuperOffice asked to wait", Detail::Retry(retry_after))
-}
-
-fn upstream_unavailable(retry_after: Duration) -> Refusal {
-    let message = "SuperOffice cannot be used at the moment";
-    refuse(Code::Unavailable, "UPSTREAM_UNAVAILABLE", message, Detail::Retry(retry_after))
-}
-
-fn circuit_open(retry_after: Duration) -> Refusal {
-    let message = "SuperOffice keeps failing, so it is asked once in a while only";
-    refuse(Code::Unavailable, "UPSTREAM_CIRCUIT_OPEN", message, Detail::Retry(retry_after))
-}
-
-fn tenant_mismatch(message: &'static str) -> Refusal {
-    refuse(Code::Internal, "UPSTREAM_TENANT_MISMATCH", message, Detail::Nothing)
-}
-
-fn store_unavailable(retry_after: Duration) -> Refusal {
-    let message = "the tenants cannot be read or written at the moment";
-    refuse(Code::Unavailable, "STORE_UNAVAILABLE", message, Detail::Retry(retry_after))
-}
-
-fn too_many() -> Refusal {
-    refuse(Code::ResourceExhausted, "OVERLOADED", "this replica answers as many calls as it may", Detail::Retry(SOON))
-}
-
-fn too_many_sign_ins() -> Refusal {
-    let message = "too many sign-ins wait for their users";
-    refuse(Code::ResourceExhausted, "TOO_MANY_SIGN_INS", message, Detail::Retry(SIGN_IN_PAUSE))
-}
-
-fn tenant_unusable() -> Refusal {
-    refuse(
-        Code::FailedPrecondition,
-        "TENANT_UNUSABLE",
-        "what is kept of the tenant, its file or its record, cannot be used",
-        Detail::Precondition("see ticketd's log for what is wrong with it"),
-    )
-}
-
-fn internal() -> Refusal {
-    refuse(Code::Internal, "INTERNAL", "a fault of ticketd: its log has the details", Detail::Nothing)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "takes texts as well as errors that are passed by reference")]
-fn refuse(code: Code, reason: &'static str, message: impl ToString, detail: Detail) -> Refusal {
-    Refusal { code, reason, message: message.to_string(), detail }
-}
-
-impl Refusal {
-    fn caused_by(self, error: impl Error + Send + Sync + 'static) -> Status {
-        let mut status = Status::from(self);
-        status.set_source(Arc::new(error));
-        status
-    }
-}
-
-impl From<Refusal> for Status {
-    fn from(Refusal { code, reason, message, detail }: Refusal) -> Self {
-        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
-        match detail {
-            Detail::Nothing => {}
-            Detail::Retry(after) => {
-                details.set_retry_info(Some(after));
-            }
-            Detail::Field(field) => {
-                details.add_bad_request_violation(field, &message);
-            }
-            Detail::Precondition(advice) => {
-                details.add_precondition_failure_violation(reason, DOMAIN, advice);
-            }
-        }
-        Self::with_error_details(code, message, details)
     }
 }
 

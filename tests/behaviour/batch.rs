@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use superoffice_sandbox::{Behaviour, Endpoint, Refusal};
-use tonic::Code;
+use ticketd::grpc::proto::BatchGetSystemTicketsRequest;
+use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
 use crate::audit::Audited;
 use crate::mesh::Mesh;
-use crate::several::{Told, batch};
-use crate::world::{TENANT, World, eventually, reason, retry_delay};
+use crate::several::{Told, batch, named};
+use crate::world::{TENANT, World, eventually, reason, retry_delay, within};
 
 fn summary(outcomes: &[Told]) -> Vec<(&str, String)> {
     let word = |told: &Told| told.1.as_ref().map_or_else(|status| reason(status).1, |_| "ticket".to_owned());
@@ -105,6 +106,7 @@ callers:
     rpcs: [BatchGetSystemTickets]
     tenants: ["*"]
     limits: {rps: 10, burst: 20}
+  - {name: paced, id: spiffe://corp/paced, rpcs: [GetSystemTicket], tenants: ["*"], limits: {rps: 1, burst: 10}}
 "#;
 
 #[tokio::test]
@@ -145,6 +147,35 @@ async fn each_tenant_counts_against_the_rate_limit() {
     assert_eq!(batch(slow.tickets(), &names, None).await.unwrap().len(), 100);
     let refused = batch(slow.tickets(), &names[..1], None).await.unwrap_err();
     assert!(retry_delay(&refused).unwrap() > Duration::from_secs(7), "{refused:?}");
+}
+
+#[tokio::test]
+async fn who_calls_comes_first_then_what_is_asked_for_then_how_often_and_the_policy_for_each_tenant() {
+    let mesh = Mesh::under(POLICY).await;
+    let paced = mesh.member("paced").tickets();
+    let ask = async |tenants: &[&str], min_validity, bearer: Option<&str>| {
+        let context_identifiers = named(tenants);
+        let mut request = Request::new(BatchGetSystemTicketsRequest { context_identifiers, min_validity });
+        if let Some(bearer) = bearer {
+            request.metadata_mut().insert("authorization", bearer.parse().unwrap());
+        }
+        let refused = within(paced.clone().batch_get_system_tickets(request)).await.unwrap_err();
+        reason(&refused).1
+    };
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    assert_eq!(ask(&[], None, Some("Bearer of-nobody")).await, "CALLER_UNKNOWN");
+    // It may have none of them.
+    assert_eq!(ask(&[], seconds(-1), None).await, "CONTEXT_IDENTIFIERS_INVALID");
+    assert_eq!(ask(&[TENANT, "Cust1"], seconds(-1), None).await, "MIN_VALIDITY_INVALID");
+    assert_eq!(ask(&[TENANT, "Cust1"], seconds(100_000), None).await, "MIN_VALIDITY_TOO_LARGE");
+    // Each of these was one call of its ten, but for the one of nobody.
+    let names: Vec<_> = (0..8).map(|number| format!("Cust{number}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(ask(&names, None, None).await, "CALLER_RATE_LIMITED");
+    let outcomes = batch(paced.clone(), &names[..7], None).await.unwrap();
+    assert!(summary(&outcomes).iter().all(|(_, word)| word == "CALLER_NOT_AUTHORIZED"), "{outcomes:?}");
+    // Not even one is left: nothing is read of it.
+    assert_eq!(ask(&[], None, None).await, "CALLER_RATE_LIMITED");
 }
 
 #[tokio::test]

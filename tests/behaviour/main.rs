@@ -1,7 +1,7 @@
 //! What ticketd does, seen from outside: the real server and the sandbox over real sockets, time in the test's hand.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "a test that is left out says so")]
+#![expect(clippy::print_stderr, reason = "a test that is left out, or runs elsewhere, says so")]
 
 #[path = "../support/api_server.rs"]
 mod api_server;
@@ -9,19 +9,29 @@ mod browser;
 mod chromium;
 #[path = "../support/cluster.rs"]
 mod cluster;
+#[path = "../support/configuration.rs"]
+mod configuration;
 mod front;
 #[path = "../support/issuer.rs"]
 mod issuer;
+mod lapse;
 mod log;
 mod mesh;
 #[path = "../support/otlp_collector.rs"]
 mod otlp_collector;
+#[path = "../support/own_process.rs"]
+mod own_process;
 #[path = "../support/pki.rs"]
 mod pki;
+mod processor;
 mod proxy;
 mod several;
 #[path = "../support/standby.rs"]
 mod standby;
+#[path = "../support/store_settings.rs"]
+mod store_settings;
+#[path = "../support/superoffice_settings.rs"]
+mod superoffice_settings;
 mod visitor;
 mod world;
 

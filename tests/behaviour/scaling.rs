@@ -13,10 +13,13 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 use ticketd::clock::{Clock, ManualClock};
 use ticketd::crypto::Fingerprint;
 use ticketd::grpc::proto::GetSystemTicketRequest;
-use ticketd::identifiers::{ApplicationId, ContextIdentifier, Environment, SystemUserToken, Ticket};
-use ticketd::store::{Observations, PostgresSettings, Sealing, Settings, SharedTicket, Store};
+use ticketd::identifiers::{ContextIdentifier, SystemUserToken, Ticket};
+use ticketd::store::{Observations, SharedTicket, Store};
 
 use crate::cluster::Cluster;
+use crate::own_process::is_own_process;
+use crate::processor::processor_time;
+use crate::store_settings::store_settings;
 use crate::world::{START, TENANT, World, eventually, timestamp, within};
 
 /// How many at once, as by callers: PostgreSQL takes them one after the other.
@@ -38,15 +41,6 @@ fn a_second(count: usize, since: Instant) -> f64 {
 
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(START.parse().unwrap()))
-}
-
-fn settings(url: String) -> Settings {
-    let sealing = Sealing {
-        key_files: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key").into()],
-        environment: Environment::Sod,
-        application: ApplicationId::new("app"),
-    };
-    Settings { url, tenants_directory: None, postgres: PostgresSettings::default(), sealing }
 }
 
 fn tenant(number: usize) -> ContextIdentifier {
@@ -80,7 +74,7 @@ async fn what_a_tenant_costs_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("t.db");
     let clock = clock();
-    let store = Store::open(&settings(format!("sqlite://{}", file.display())), clock.clone()).await.unwrap();
+    let store = Store::open(&store_settings(format!("sqlite://{}", file.display())), clock.clone()).await.unwrap();
     let (some, all) = (tenants() / 4, tenants());
     let one_by_one = fill(&store, &clock, 0..some, 1).await;
     let together = fill(&store, &clock, some..all, WRITERS).await;
@@ -98,7 +92,7 @@ async fn what_a_tenant_and_its_ticket_cost_postgresql() {
     let Some(cluster) = Cluster::start(&["fsync = on", "shared_buffers = 128MB"]) else { return };
     let url = cluster.create_database().await;
     let clock = clock();
-    let store = Store::open(&settings(url.clone()), clock.clone()).await.unwrap();
+    let store = Store::open(&store_settings(url.clone()), clock.clone()).await.unwrap();
     let (some, all) = (tenants() / 4, tenants());
     let one_by_one = fill(&store, &clock, 0..some, 1).await;
     let together = fill(&store, &clock, some..all, WRITERS).await;
@@ -136,7 +130,7 @@ async fn take_by_sql(connection: &mut sqlx::PgConnection, url: &str, count: usiz
         10_000 + count - 1
     );
     sqlx::query(AssertSqlSafe(hand_in)).execute(&mut *connection).await.unwrap();
-    let mut listening = settings(url.to_owned());
+    let mut listening = store_settings(url.to_owned());
     listening.postgres.session_url = Some(url.to_owned());
     let start = now();
     let store = Store::open(&listening, clock()).await.unwrap();
@@ -264,6 +258,9 @@ impl std::fmt::Display for Asked {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_exchanges_cost_in_processor_time() {
+    if !is_own_process("scaling::what_exchanges_cost_in_processor_time") {
+        return;
+    }
     let count = 300;
     let world = World::start().await;
     for number in 0..count {
@@ -283,13 +280,4 @@ async fn what_exchanges_cost_in_processor_time() {
         "{count} cold tenants at once: {exchanges:.0} exchanges a second, {each:.1?} of processor time each, sandbox included"
     );
     assert_eq!(world.sandbox.total_exchanges(), count as u64);
-}
-
-/// How long this process has used a processor.
-fn processor_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    // In user and kernel mode, in hundredths of a second. <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>
-    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
 }

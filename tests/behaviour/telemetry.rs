@@ -19,6 +19,7 @@ use tonic::Request;
 
 use crate::breaker::while_time_passes;
 use crate::otlp_collector::Collector;
+use crate::own_process::is_own_process;
 use crate::world::{TENANT, World, eventually, reason, within};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -29,25 +30,10 @@ const CANARY: &str = "canary-3f9a61c2";
 /// Metrics that this world cannot have: it has SQLite, no TLS and no policy, and nothing of it stops or is reloaded.
 const ELSEWHERE: [&str; 2] = ["ticketd_tls_cert_start_timestamp_seconds", "ticketd_tls_cert_expiry_timestamp_seconds"];
 
-/// Set for the process that is measured.
-const MEASURED: &str = "TICKETD_TESTS_MEASURED";
-
-/// Metrics are the whole process's, and so is what becomes of the log: this one is of a process of its own.
-#[test]
-fn prometheus_and_a_collector_are_told_what_happens() {
-    let mut measured = Command::new(std::env::current_exe().unwrap());
-    measured.args(["--exact", "telemetry::what_a_process_tells_of_itself", "--nocapture"]).env(MEASURED, "1");
-    let output = measured.stdin(Stdio::null()).output().unwrap();
-    let (told, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let printed = log.lines().filter(|line| !line.starts_with('{')).collect::<Vec<_>>().join("\n");
-    eprintln!("{printed}");
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
-}
-
-/// Not a test, but what is tested.
+/// Metrics are the whole process's, and so is what becomes of the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_process_tells_of_itself() {
-    if std::env::var_os(MEASURED).is_none() {
+async fn prometheus_and_a_collector_are_told_what_happens() {
+    if !is_own_process("telemetry::prometheus_and_a_collector_are_told_what_happens") {
         return;
     }
     let (collector, endpoint) = Collector::start().await;

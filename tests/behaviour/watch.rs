@@ -1,55 +1,31 @@
 //! Tickets that are watched: sent as they are, and again when something about them changes.
 
-use std::fs::{self, File};
-use std::process::{Command, Stdio};
+mod audit;
+mod cost;
+mod order;
+mod policy;
+mod refusals;
+mod streams;
+
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use superoffice_sandbox::{Behaviour, ChangeType, Endpoint, Refusal, Webhook, WrongTenant};
+use superoffice_sandbox::{Behaviour, ChangeType, Endpoint, Webhook};
 use ticketd::clock::Clock;
 use ticketd::grpc::proto::invalidate_system_ticket_request::Cause;
 use ticketd::grpc::proto::invalidate_system_ticket_response::Outcome;
-use ticketd::grpc::proto::ticket_service_client::TicketServiceClient;
-use ticketd::metrics;
-use tokio::time::Instant;
 use tonic::Code;
-use tonic::transport::Endpoint as ToServer;
 
-use crate::audit::Audited;
 use crate::cluster::Cluster;
+use crate::lapse::lapse;
 use crate::several::{Told, Watch};
 use crate::visitor::PUBLIC_URL;
 use crate::world::{TENANT, World, WorldBuilder, eventually, reason, ticket_at, timestamp, within};
 
-/// Set for the process that is measured.
-const MEASURED: &str = "TICKETD_TESTS_MEASURED";
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A world whose connections last as long as its tests.
 fn lasting() -> WorldBuilder {
     World::builder().config(|config| config.server.max_connection_age = Duration::from_hours(10_000))
-}
-
-/// Lets much time pass, in steps: small ones while something is asked of SuperOffice, lest a time-out of this world's clock
-/// cuts what takes a while on this machine.
-async fn lapse(world: &World, duration: Duration, step: Duration) {
-    let end = world.clock.now() + duration;
-    while world.clock.now() < end {
-        world.clock.advance(if is_loading() { SECOND } else { step });
-        let mut turns = 0;
-        while turns < 3 || is_loading() && turns < 30 {
-            #[expect(clippy::disallowed_methods, reason = "a turn for the sockets, not a wait for time to pass")]
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            turns += 1;
-        }
-    }
-}
-
-/// Whether any ticket is being got.
-fn is_loading() -> bool {
-    let families = metrics::read();
-    let loading = families.iter().find(|family| family.about.name == "ticketd.flights_in_progress").unwrap();
-    loading.series.iter().any(|series| matches!(series.value, metrics::Value::Number(number) if number > 0.0))
 }
 
 /// The next message, while some time passes: a change settles first.
@@ -148,67 +124,6 @@ async fn what_changes_while_a_ticket_is_got_is_told_without_waiting_for_it() {
 }
 
 #[tokio::test]
-async fn many_cold_tenants_that_are_watched_are_got_a_few_at_a_time() {
-    let world = lasting().start().await;
-    let names: Vec<_> = (0..40).map(|number| format!("Cust{number}")).collect();
-    for name in &names {
-        world.add_tenant(name).await;
-    }
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
-    world.sandbox.set_behaviour(Behaviour::Slow(Duration::from_millis(50)).at(Endpoint::Exchange));
-    let mut watch = Watch::begin(world.tickets(), &names).await.unwrap();
-    for _ in &names {
-        watch.ticket().await;
-    }
-    let at_once = world.sandbox.peak_concurrency_at(Endpoint::Exchange);
-    println!("{} cold tenants that are watched: at most {at_once} exchanges side by side", names.len());
-    assert!((2..=16).contains(&at_once), "{at_once}");
-}
-
-#[tokio::test]
-async fn a_refusal_takes_the_ticket_away_and_a_failure_does_not() {
-    let world = lasting().start().await;
-    let mut watch = Watch::begin(world.tickets(), &[TENANT]).await.unwrap();
-    let first = watch.ticket().await;
-    world.clock.advance(Duration::from_mins(1));
-    let refused = world.sandbox.set_behaviour(Behaviour::Refused(Refusal::Code(1)).at(Endpoint::Exchange));
-    assert_eq!(world.invalidate(TENANT, &first.fingerprint).await, Outcome::Invalidated);
-    let revoked = (Code::FailedPrecondition, "TENANT_AUTHORIZATION_REVOKED".to_owned());
-    assert_eq!(reason(&next(&world, &mut watch).await.1.unwrap_err()), revoked);
-    assert_eq!(reason(&world.ticket(TENANT).await.unwrap_err()), revoked);
-    let asked = world.sandbox.requests(Endpoint::Exchange);
-    lapse(&world, Duration::from_hours(1), Duration::from_mins(1)).await;
-    let asked = world.sandbox.requests(Endpoint::Exchange) - asked;
-    println!("a tenant that is refused and watched for an hour: {asked} exchanges tried");
-    assert!((1..10).contains(&asked) && watch.is_silent().await, "the same refusal is no news");
-    world.sandbox.clear_behaviour(refused);
-    lapse(&world, Duration::from_mins(31), Duration::from_mins(1)).await;
-    let second = watch.ticket().await;
-    assert_ne!(second.fingerprint, first.fingerprint);
-
-    // A renewal that fails is a warning, told once, and its end is told.
-    let failing = world.sandbox.set_behaviour(Behaviour::Status(503));
-    pass_to_renewal(&world, second.refresh_time).await;
-    let warned = watch.ticket().await;
-    assert_eq!(warned.fingerprint, second.fingerprint);
-    assert_eq!(warned.refresh_warning.unwrap().reason, "UPSTREAM_UNAVAILABLE");
-    lapse(&world, Duration::from_mins(5), Duration::from_secs(20)).await;
-    assert!(watch.is_silent().await);
-    world.sandbox.clear_behaviour(failing);
-    lapse(&world, Duration::from_mins(5), Duration::from_secs(20)).await;
-    let ticket = watch.ticket().await;
-    assert!(ticket.refresh_warning.is_none() && timestamp(ticket.expire_time) > timestamp(second.expire_time));
-    // And when it lapses nevertheless, that is told in time.
-    world.sandbox.set_behaviour(Behaviour::Status(503));
-    pass_to_renewal(&world, ticket.refresh_time).await;
-    assert!(watch.ticket().await.refresh_warning.is_some());
-    let left = timestamp(ticket.expire_time).duration_since(world.clock.now()).unsigned_abs();
-    lapse(&world, left + Duration::from_mins(2), Duration::from_mins(1)).await;
-    let lapsed = watch.refusal().await;
-    assert_eq!(lapsed.code(), Code::Unavailable, "{lapsed:?}");
-}
-
-#[tokio::test]
 async fn another_state_or_address_is_told_as_it_is_learnt() {
     let world = lasting().pages(PUBLIC_URL).start().await;
     let mut watch = Watch::begin(world.tickets(), &[TENANT]).await.unwrap();
@@ -229,271 +144,6 @@ async fn another_state_or_address_is_told_as_it_is_learnt() {
         }
     }
     assert_eq!(world.sandbox.exchanges(TENANT), 1);
-}
-
-#[tokio::test]
-async fn a_watch_never_has_another_tenants_ticket() {
-    let world = lasting().start().await;
-    world.add_tenant("Cust1").await;
-    let mut watch = Watch::begin(world.tickets(), &["Cust1", TENANT]).await.unwrap();
-    let mut own = std::collections::HashMap::new();
-    for _ in 0..2 {
-        let (tenant, ticket) = watch.next().await.unwrap();
-        own.insert(tenant, ticket.unwrap());
-    }
-    for variant in WrongTenant::ALL {
-        world.clock.advance(Duration::from_mins(1));
-        let wrong = Behaviour::WrongTenant(variant).at(Endpoint::Exchange).for_tenant("Cust1");
-        let wrong = world.sandbox.set_behaviour(wrong);
-        world.invalidate("Cust1", &own["Cust1"].fingerprint).await;
-        let (tenant, told) = next(&world, &mut watch).await;
-        assert_eq!((tenant.as_str(), told.unwrap_err().code()), ("Cust1", Code::Internal), "{variant:?}");
-        world.sandbox.clear_behaviour(wrong);
-        lapse(&world, Duration::from_mins(4), Duration::from_secs(30)).await;
-        let ticket = watch.ticket().await;
-        assert_eq!(ticket.context_identifier, "Cust1");
-        assert!(ticket.fingerprint != own[TENANT].fingerprint && ticket.ticket != own[TENANT].ticket);
-        own.insert("Cust1".to_owned(), ticket);
-    }
-    assert!(watch.is_silent().await);
-}
-
-const BOTH: &str = "apiVersion: policy/v1\ncallers:\n  - {unidentified: true, rpcs: [WatchSystemTickets, PutTenant], \
-     tenants: [Cust12345, Cust1], limits: {rps: 1000, burst: 1000}}\n";
-
-#[tokio::test]
-async fn another_policy_counts_for_streams_that_are_open() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("policy.yaml");
-    fs::write(&file, BOTH).unwrap();
-    let policy_file = file.clone();
-    let world = lasting().config(move |config| {
-        config.authorization.policy = ticketd::authorization::Policy::parse(BOTH).unwrap();
-        config.authorization.policy_file = Some(policy_file.clone());
-    });
-    let world = world.start().await;
-    world.add_tenant("Cust1").await;
-    let refused = Watch::begin(world.tickets(), &["Cust2", "Cust404"]).await.err().expect("it may have neither");
-    let not_authorized = (Code::PermissionDenied, "CALLER_NOT_AUTHORIZED".to_owned());
-    assert_eq!(reason(&refused), not_authorized);
-    let mut watch = Watch::begin(world.tickets(), &[TENANT, "Cust2", "Cust1"]).await.unwrap();
-    let mut told = [watch.next().await.unwrap(), watch.next().await.unwrap(), watch.next().await.unwrap()];
-    told.sort_by_key(|(tenant, _)| tenant.clone());
-    assert!(told[0].1.is_ok() && told[1].1.is_ok());
-    assert_eq!((told[2].0.as_str(), reason(told[2].1.as_ref().unwrap_err())), ("Cust2", not_authorized.clone()));
-
-    fs::write(
-        &file,
-        BOTH.replace("Cust1]", "Cust2]").replace("WatchSystemTickets, ", "WatchSystemTickets, GetTenant, "),
-    )
-    .unwrap();
-    let reloaded = async {
-        let mut told = Vec::new();
-        while told.len() < 2 {
-            tokio::select! {
-                next = watch.next() => told.push(next.unwrap()),
-                () = world.pass(SECOND, SECOND) => {}
-            }
-        }
-        told
-    };
-    let mut told = within(reloaded).await;
-    told.sort_by_key(|(tenant, _)| tenant.clone());
-    assert_eq!((told[0].0.as_str(), reason(told[0].1.as_ref().unwrap_err())), ("Cust1", not_authorized));
-    assert_eq!(
-        (told[1].0.as_str(), reason(told[1].1.as_ref().unwrap_err()).1),
-        ("Cust2", "TENANT_NOT_REGISTERED".to_owned())
-    );
-    assert!(watch.is_silent().await, "each once");
-    // What it lost is renewed no more for it, and told no more.
-    let first = world.sandbox.exchanges("Cust1");
-    lapse(&world, Duration::from_hours(7), Duration::from_mins(5)).await;
-    assert_eq!(world.sandbox.exchanges("Cust1"), first);
-    assert_eq!(watch.ticket().await.context_identifier, TENANT);
-}
-
-#[tokio::test]
-async fn each_message_is_told_of_before_it_leaves_and_one_that_cannot_be_ends_the_stream() {
-    let mut reader = None;
-    let audited = Audited::start_with(lasting(), |path| {
-        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        reader = Some(File::options().read(true).write(true).open(path).unwrap());
-    })
-    .await;
-    let world = &audited.world;
-    let mut watch = Watch::begin(world.tickets(), &[TENANT]).await.unwrap();
-    let first = watch.ticket().await;
-    drop(reader.take());
-    pass_to_renewal(world, first.refresh_time).await;
-    let withheld = watch.next().await.unwrap_err();
-    assert_eq!(reason(&withheld), (Code::Unavailable, "AUDIT_UNAVAILABLE".to_owned()));
-    assert!(within(watch.0.message()).await.unwrap_or(None).is_none(), "that was its end");
-    let refused = Watch::begin(world.tickets(), &[TENANT]).await.err().expect("nothing is begun");
-    assert_eq!(reason(&refused).1, "AUDIT_UNAVAILABLE");
-}
-
-#[tokio::test]
-async fn events_of_a_stream_tell_which_ticket_left_and_when_there_was_none() {
-    let audited = Audited::start(lasting()).await;
-    let world = &audited.world;
-    let mut watch = Watch::begin(world.tickets(), &[TENANT]).await.unwrap();
-    let first = watch.ticket().await;
-    pass_to_renewal(world, first.refresh_time).await;
-    let second = watch.ticket().await;
-    world.delete_tenant(TENANT).await;
-    next(world, &mut watch).await.1.unwrap_err();
-    let rpc = "superoffice.ticket.v1.TicketService/WatchSystemTickets";
-    let events: Vec<_> = audited.of_kind("call").into_iter().filter(|event| event["rpc"] == rpc).collect();
-    let [begun, given, renewed, refused] = events.as_slice() else { panic!("{events:#?}") };
-    assert!(begun["tenant"].is_null() && begun["credential_hmac"].is_null() && begun["outcome"] == "OK");
-    for (event, ticket) in [(given, &first), (renewed, &second)] {
-        assert_eq!((&event["tenant"], &event["decision"]), (&TENANT.into(), &"allowed".into()));
-        let expires: jiff::Timestamp = event["expires_at"].as_str().unwrap().parse().unwrap();
-        assert_eq!(expires.as_microsecond(), timestamp(ticket.expire_time).as_microsecond());
-        assert!(event["rule_id"].is_string() && event["credential_hmac"].is_string() && event["caller"].is_string());
-        assert_eq!(event["request_id"], begun["request_id"]);
-    }
-    assert_eq!((&refused["outcome"], &refused["reason"]), (&"NOT_FOUND".into(), &"TENANT_NOT_REGISTERED".into()));
-}
-
-#[tokio::test]
-async fn a_watch_that_is_denied_every_tenant_has_an_event_of_each() {
-    let builder = lasting().config(|config| {
-        config.authorization.policy = ticketd::authorization::Policy::parse(BOTH).unwrap();
-    });
-    let audited = Audited::start(builder).await;
-    let refused =
-        Watch::begin(audited.world.tickets(), &["Cust2", "Cust404"]).await.err().expect("it may have neither");
-    let denied = audited.of_kind("call").split_off(audited.of_kind("call").len() - 2);
-    for (event, tenant) in denied.iter().zip(["Cust2", "Cust404"]) {
-        assert_eq!((&event["tenant"], &event["decision"]), (&tenant.into(), &"refused".into()), "{event}");
-        assert_eq!(event["reason"], reason(&refused).1);
-    }
-}
-
-#[tokio::test]
-async fn a_stream_ends_with_its_connection_and_with_the_server_so_that_its_caller_comes_again() {
-    let ended = (Code::Unavailable, "WATCH_ENDED".to_owned());
-    let world = World::start().await;
-    let mut watch = Watch::begin(world.tickets(), &[TENANT]).await.unwrap();
-    watch.ticket().await;
-    // By age: give or take a tenth.
-    world.clock.advance(world.config().server.max_connection_age * 2);
-    assert_eq!(reason(&watch.next().await.unwrap_err()), ended);
-
-    let mut watch = Watch::begin(world.tickets(), &[TENANT]).await.unwrap();
-    watch.ticket().await;
-    let started = Instant::now();
-    let reading = tokio::spawn(async move { watch.next().await });
-    within(world.shutdown()).await;
-    assert_eq!(reason(&reading.await.unwrap().unwrap_err()), ended);
-    println!("a drain with an open watch took {:.1?}", started.elapsed());
-}
-
-#[tokio::test]
-async fn a_reader_that_is_slow_gets_the_latest_and_not_all_that_came_before() {
-    let world = lasting().renewing_by_exchange().start().await;
-    let first = world.ticket(TENANT).await.unwrap();
-    // It lets the server send so many bytes: about one message.
-    let slow = ToServer::from_shared(format!("http://{}", world.address())).unwrap();
-    let slow = slow.initial_stream_window_size(512).initial_connection_window_size(512).connect_lazy();
-    let mut slow = Watch::begin(TicketServiceClient::new(slow), &[TENANT]).await.unwrap();
-    let mut quick = Watch::begin(world.tickets(), &[TENANT]).await.unwrap();
-    let mut latest = quick.ticket().await;
-    assert_eq!(latest.fingerprint, first.fingerprint);
-    let renewals = 30;
-    for _ in 0..renewals {
-        pass_to_renewal(&world, latest.refresh_time).await;
-        latest = quick.ticket().await;
-    }
-    let mut read = 1;
-    while slow.ticket().await.fingerprint != latest.fingerprint {
-        read += 1;
-    }
-    println!("{renewals} renewals, of which one that reads slowly was sent {read}, the last among them");
-    assert!(read <= 6 && slow.is_silent().await, "{read}");
-}
-
-#[tokio::test]
-async fn nothing_is_renewed_for_one_who_has_left_and_nobody_has_more_than_so_many() {
-    let world = lasting().renewing_by_exchange().start().await;
-    let mut watch = Watch::begin(world.tickets(), &[TENANT]).await.unwrap();
-    let ticket = watch.ticket().await;
-    let sleepers = world.clock.sleepers();
-    drop(watch);
-    eventually("its keeper is gone", || world.clock.sleepers() < sleepers).await;
-    pass_to_renewal(&world, ticket.refresh_time).await;
-    lapse(&world, Duration::from_hours(2), Duration::from_mins(5)).await;
-    // The keeper asked for the ticket once, as a call would: that is one renewal at most.
-    assert!(world.sandbox.exchanges(TENANT) <= 2);
-    lapse(&world, Duration::from_hours(12), Duration::from_mins(5)).await;
-    assert!(world.sandbox.exchanges(TENANT) <= 2, "{}", world.sandbox.exchanges(TENANT));
-
-    let names: Vec<_> = (0..100).map(|number| format!("Cust{number}")).collect();
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let mut watches = Vec::new();
-    for _ in 0..2 {
-        let (client, other) = (world.tickets(), world.tickets());
-        for client in (0..50).map(|_| client.clone()).chain((0..50).map(|_| other.clone())) {
-            watches.push(Watch::begin(client, &names).await.unwrap());
-        }
-    }
-    let refused = Watch::begin(world.tickets(), &[TENANT]).await.err().expect("20,000 tenants are the most");
-    assert_eq!(reason(&refused), (Code::ResourceExhausted, "TOO_MANY_WATCHES".to_owned()));
-    drop(watches);
-    let again = async { while Watch::begin(world.tickets(), &[TENANT]).await.is_err() {} };
-    within(again).await;
-}
-
-/// Processor time is the whole process's: this one is of a process of its own.
-#[test]
-fn a_thousand_watchers_cost_nothing_between_renewals_and_are_told_of_one() {
-    let mut measured = Command::new(std::env::current_exe().unwrap());
-    measured.args(["--exact", "watch::what_a_thousand_watchers_cost", "--nocapture"]).env(MEASURED, "1");
-    let output = measured.stdin(Stdio::null()).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    println!("{told}");
-    assert!(output.status.success() && told.contains("1 passed"), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Not a test, but what is tested.
-#[tokio::test]
-async fn what_a_thousand_watchers_cost() {
-    if std::env::var_os(MEASURED).is_none() {
-        return;
-    }
-    let (watchers, connections) = (1_000, 10);
-    let world = lasting().renewing_by_exchange().start().await;
-    let clients: Vec<_> = (0..connections).map(|_| world.tickets()).collect();
-    let begin = (0..watchers).map(|watcher| Watch::begin(clients[watcher % connections].clone(), &[TENANT]));
-    let mut open: Vec<_> = join_all(begin).await.into_iter().map(Result::unwrap).collect();
-    let first = join_all(open.iter_mut().map(Watch::ticket)).await;
-    assert!(first.iter().all(|ticket| ticket.fingerprint == first[0].fingerprint));
-    assert_eq!(world.sandbox.exchanges(TENANT), 1);
-
-    let (spent, started) = (processor_time(), Instant::now());
-    let quiet = if std::env::var("PROOFS").is_ok_and(|value| value == "full") { 20 } else { 2 };
-    #[expect(clippy::disallowed_methods, reason = "what is spent meanwhile is what is measured")]
-    tokio::time::sleep(Duration::from_secs(quiet)).await;
-    let spent = processor_time().saturating_sub(spent);
-    println!(
-        "{watchers} watchers for {:.1?} without a renewal: {spent:?} of processor time, client and sandbox included",
-        started.elapsed()
-    );
-    assert!(spent < Duration::from_millis(50) * u32::try_from(quiet).unwrap(), "{spent:?}");
-
-    let (spent, started) = (processor_time(), Instant::now());
-    let due = timestamp(first[0].refresh_time).duration_since(world.clock.now()).unsigned_abs();
-    world.clock.advance(due);
-    let renewed = within(join_all(open.iter_mut().map(Watch::ticket))).await;
-    println!(
-        "one renewal reached {watchers} watchers in {:.1?}: {:?} of processor time, client and sandbox included",
-        started.elapsed(),
-        processor_time().saturating_sub(spent)
-    );
-    assert!(renewed.iter().all(|ticket| ticket.fingerprint == renewed[0].fingerprint));
-    assert_ne!(renewed[0].fingerprint, first[0].fingerprint);
-    assert_eq!(world.sandbox.exchanges(TENANT), 2, "one for all");
 }
 
 #[tokio::test]
@@ -535,13 +185,4 @@ async fn what_another_replica_did_reaches_those_who_watch_here() {
     // A renewal that failed meanwhile, on a slow machine, may have been told of first.
     let another = async { while next(&world, &mut watch).await.1.unwrap().fingerprint == before.fingerprint {} };
     within(another).await;
-}
-
-/// How long this process has used a processor.
-fn processor_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    // In user and kernel mode, in hundredths of a second. <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>
-    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
 }

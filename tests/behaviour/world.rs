@@ -19,13 +19,16 @@ use ticketd::grpc::proto::{
     DeleteTenantRequest, GetSystemTicketRequest, GetTenantRequest, InvalidateSystemTicketRequest, ListGrantsRequest,
     PutTenantRequest, RefreshAccessTokenRequest, RefreshAccessTokenResponse, RevokeGrantRequest, SystemTicket,
 };
-use ticketd::identifiers::{ApplicationId, ClientSecret, Environment};
 use ticketd::random::SeededRandom;
 use ticketd::server::{Process, Server};
-use ticketd::{admin, audit, authorization, credentials, http, server, store, superoffice, telemetry};
+use ticketd::superoffice::{Development, Settings};
+use ticketd::{admin, credentials, http};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+
+use crate::configuration::configuration;
+use crate::superoffice_settings::superoffice_settings;
 
 /// The tenant of most tests. The sandbox knows it, and it is registered with ticketd.
 pub(crate) const TENANT: &str = "Cust12345";
@@ -443,48 +446,9 @@ fn config(sandbox: &Sandbox, directory: &TempDir) -> Config {
         std::fs::write(&file, pem).unwrap();
         file
     });
-    Config {
-        superoffice: superoffice::Settings {
-            environment: Environment::Sod,
-            client_id: ApplicationId::new(sandbox.client_id()),
-            client_secret: ClientSecret::new(sandbox.client_secret()).into(),
-            client_authentication: superoffice::ClientAuthentication::Post,
-            connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(10),
-            state_timeout: Duration::from_secs(2),
-            max_requests_in_flight: 64,
-            exchange: superoffice::ExchangeTransport::Rest,
-            redirect_uris: vec![CALLBACK.to_owned()],
-            development: Some(superoffice::Development {
-                base_url: sandbox.base_url().parse().unwrap(),
-                extra_ca_file,
-            }),
-        },
-        signing_keys: vec![PrivateKey::read(private_key.as_bytes(), None).unwrap()],
-        tickets: credentials::Settings::default(),
-        store: store::Settings {
-            url: format!("sqlite://{}", directory.path().join("ticketd.db").display()),
-            tenants_directory: None,
-            postgres: store::PostgresSettings::default(),
-            sealing: store::Sealing {
-                key_files: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key").into()],
-                environment: Environment::Sod,
-                application: ApplicationId::new("app"),
-            },
-        },
-        server: server::Settings {
-            address: Some("127.0.0.1:0".parse().unwrap()),
-            allow_unidentified_callers: true,
-            health_address: "127.0.0.1:0".parse().unwrap(),
-            drain_delay: Duration::ZERO,
-            ..server::Settings::default()
-        },
-        identity: None,
-        authorization: authorization::Settings::development(),
-        http: None,
-        admin: None,
-        audit: audit::Settings { output: audit::Output::Off, ..Default::default() },
-        telemetry: telemetry::Settings::default(),
-        source: None,
-    }
+    let superoffice = superoffice_settings(sandbox.base_url(), sandbox.client_id(), sandbox.client_secret());
+    let development = superoffice.development.map(|development| Development { extra_ca_file, ..development });
+    let superoffice = Settings { redirect_uris: vec![CALLBACK.to_owned()], development, ..superoffice };
+    let signing_keys = vec![PrivateKey::read(private_key.as_bytes(), None).unwrap()];
+    configuration(superoffice, signing_keys, directory.path())
 }

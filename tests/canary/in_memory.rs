@@ -12,20 +12,20 @@ use ticketd::credentials::{
     SignIns, SystemTickets,
 };
 use ticketd::crypto::{Fingerprinter, KeyedHasher, PrivateKey};
-use ticketd::identifiers::{
-    ApplicationId, AuthorizationCode, BrowserSecret, CallerId, ClientSecret, Environment, RefreshToken, SystemUserToken,
-};
+use ticketd::identifiers::{AuthorizationCode, BrowserSecret, CallerId, RefreshToken, SystemUserToken};
 use ticketd::random::{Random, SeededRandom};
 use ticketd::server::{Process, Server};
 use ticketd::store::Store;
+use ticketd::superoffice;
 use ticketd::superoffice::SuperOffice;
-use ticketd::{audit, authorization, credentials, server, store, superoffice, telemetry};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt};
 
 use crate::canaries::{Canaries, letters};
+use crate::configuration::configuration;
 use crate::rig::CALLBACK;
+use crate::superoffice_settings::superoffice_settings;
 
 const SHOWN: &str = "Cust1";
 
@@ -214,48 +214,7 @@ async fn advance(clock: &ManualClock, duration: Duration) {
 }
 
 fn config(sandbox: &Sandbox, canaries: &Canaries, directory: &std::path::Path) -> Config {
-    Config {
-        superoffice: superoffice::Settings {
-            environment: Environment::Sod,
-            client_id: ApplicationId::new(sandbox.client_id()),
-            client_secret: ClientSecret::new(sandbox.client_secret()).into(),
-            client_authentication: superoffice::ClientAuthentication::Post,
-            connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(10),
-            state_timeout: Duration::from_secs(2),
-            max_requests_in_flight: 64,
-            exchange: superoffice::ExchangeTransport::Rest,
-            redirect_uris: vec![CALLBACK.to_owned()],
-            development: Some(superoffice::Development {
-                base_url: sandbox.base_url().parse().unwrap(),
-                extra_ca_file: None,
-            }),
-        },
-        signing_keys: vec![PrivateKey::read(&canaries.registered_key.der, None).unwrap()],
-        tickets: credentials::Settings::default(),
-        store: store::Settings {
-            url: format!("sqlite://{}", directory.join("ticketd.db").display()),
-            tenants_directory: None,
-            postgres: store::PostgresSettings::default(),
-            sealing: store::Sealing {
-                key_files: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/sealing.key").into()],
-                environment: Environment::Sod,
-                application: ApplicationId::new("app"),
-            },
-        },
-        server: server::Settings {
-            address: Some("127.0.0.1:0".parse().unwrap()),
-            allow_unidentified_callers: true,
-            health_address: "127.0.0.1:0".parse().unwrap(),
-            drain_delay: Duration::ZERO,
-            ..server::Settings::default()
-        },
-        identity: None,
-        authorization: authorization::Settings::development(),
-        http: None,
-        admin: None,
-        audit: audit::Settings { output: audit::Output::Off, ..Default::default() },
-        telemetry: telemetry::Settings::default(),
-        source: None,
-    }
+    let superoffice = superoffice_settings(sandbox.base_url(), sandbox.client_id(), sandbox.client_secret());
+    let superoffice = superoffice::Settings { redirect_uris: vec![CALLBACK.to_owned()], ..superoffice };
+    configuration(superoffice, vec![PrivateKey::read(&canaries.registered_key.der, None).unwrap()], directory)
 }

@@ -1,7 +1,8 @@
 //! Canary secrets through whole runs of the real binary at TRACE: none may come out, in any encoding or in pieces.
 //!
 //! Exempt is what hands a secret out on purpose: the ticket and its request headers, the access token and the rotated
-//! refresh token in an answer, an authorization URL with its state, what `ticket get --show-ticket`, `keys convert` and `keys new-sealing-key` print.
+//! refresh token in an answer, an authorization URL with its state, what `ticket get --show-ticket`,
+//! `ticket watch --show-ticket`, `keys convert` and `keys new-sealing-key` print.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the figures are printed")]
@@ -15,6 +16,8 @@ mod canaries;
 mod channels;
 mod collector;
 mod commands;
+#[path = "../support/configuration.rs"]
+mod configuration;
 mod garbage;
 mod in_memory;
 #[path = "../support/issuer.rs"]
@@ -22,6 +25,10 @@ mod issuer;
 mod needles;
 mod rig;
 mod sign_ins;
+#[path = "../support/store_settings.rs"]
+mod store_settings;
+#[path = "../support/superoffice_settings.rs"]
+mod superoffice_settings;
 mod trouble;
 
 use channels::{OF_A_SERVER, OF_COMMANDS};

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use ticketd::clock::{Clock, SystemClock};
 use ticketd::crypto::{PrivateKey, sign_system_user_token};
-use ticketd::identifiers::{ApplicationId, ClientSecret, Environment, SystemUserToken, UnverifiedJwt};
+use ticketd::identifiers::{SystemUserToken, UnverifiedJwt};
 use ticketd::random::SystemRandom;
-use ticketd::superoffice::{self, SuperOffice};
+use ticketd::superoffice::SuperOffice;
 use tokio::time::Instant;
 use tonic::Code;
 
 use crate::place::{Place, TENANT, feed, finish, ticket, until};
+use crate::superoffice_settings::superoffice_settings;
 
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys");
 
@@ -231,22 +232,8 @@ async fn a_jwt_of_the_sandbox_is_verified_for_its_tenant_and_no_other() {
 
 /// A JWT that the sandbox has issued for the tenant.
 async fn exchanged(place: &Place) -> UnverifiedJwt {
-    let settings = superoffice::Settings {
-        environment: Environment::Sod,
-        client_id: ApplicationId::new(place.sandbox.client_id()),
-        client_secret: ClientSecret::new(place.sandbox.client_secret()).into(),
-        client_authentication: superoffice::ClientAuthentication::Post,
-        connect_timeout: Duration::from_secs(3),
-        request_timeout: Duration::from_secs(10),
-        state_timeout: Duration::from_secs(2),
-        max_requests_in_flight: 1,
-        exchange: superoffice::ExchangeTransport::Rest,
-        redirect_uris: Vec::new(),
-        development: Some(superoffice::Development {
-            base_url: place.sandbox.base_url().parse().unwrap(),
-            extra_ca_file: None,
-        }),
-    };
+    let sandbox = &place.sandbox;
+    let settings = superoffice_settings(sandbox.base_url(), sandbox.client_id(), sandbox.client_secret());
     let key = PrivateKey::read(place.sandbox.partner_private_key_pem().unwrap().as_bytes(), None).unwrap();
     let token = SystemUserToken::new(place.sandbox.add_tenant(TENANT).system_user_token);
     let signed = sign_system_user_token(&key, &token, SystemClock.now()).unwrap();

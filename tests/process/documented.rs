@@ -11,7 +11,11 @@ const CALLING: &str = include_str!("../../docs/calling.md");
 const INSTALL: &str = include_str!("../../docs/install.md");
 const UPGRADING: &str = include_str!("../../docs/upgrading.md");
 const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
-const STATUS: &str = include_str!("../../src/grpc/status.rs");
+const STATUS: [&str; 3] = [
+    include_str!("../../src/grpc/status.rs"),
+    include_str!("../../src/grpc/status/calls.rs"),
+    include_str!("../../src/grpc/status/causes.rs"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_way_leads_to_a_ticket() {
@@ -58,7 +62,7 @@ async fn the_commands_that_call_web_services_work() {
 #[test]
 fn every_reason_that_a_call_can_be_refused_with_is_explained() {
     let is_reason = |text: &&str| text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    let reasons: Vec<_> = STATUS.split('"').filter(is_reason).collect();
+    let reasons: Vec<_> = STATUS.iter().flat_map(|table| table.split('"')).filter(is_reason).collect();
     assert!(reasons.len() > 20, "{reasons:?}");
     for reason in reasons {
         assert!(OPERATIONS.contains(&format!("`{reason}`")), "{reason}");

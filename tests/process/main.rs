@@ -6,6 +6,8 @@
 #[path = "../support/pki.rs"]
 mod pki;
 mod place;
+#[path = "../support/superoffice_settings.rs"]
+mod superoffice_settings;
 
 mod auditing;
 mod callers;
@@ -19,3 +21,4 @@ mod readiness;
 mod starting;
 mod stopping;
 mod walk;
+mod watching;

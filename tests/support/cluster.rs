@@ -41,13 +41,23 @@ impl Cluster {
         }
         let directory = scratch("cluster");
         must(as_user("cp").arg("-a").arg(template()).arg(&directory));
-        let port = free_port();
-        let cluster = Self { port, _keeper: keeper(KEEP, &[directory.as_os_str()]), directory };
+        let mut cluster = Self { port: 0, _keeper: keeper(KEEP, &[directory.as_os_str()]), directory };
         for setting in settings {
             cluster.set(setting);
         }
-        cluster.start_again();
+        cluster.start_anywhere();
         Some(cluster)
+    }
+
+    /// Starts the server on a port that is free. Before it listens another process may have taken the port: then on another.
+    pub(crate) fn start_anywhere(&mut self) {
+        let has_started = (0..5).any(|_| {
+            self.port = free_port();
+            self.starting().status().unwrap().success()
+        });
+        if !has_started {
+            self.start_again();
+        }
     }
 
     /// A line of the server's configuration, from its next start on.
@@ -58,16 +68,15 @@ impl Cluster {
 
     /// Starts the server where it was.
     pub(crate) fn start_again(&self) {
+        must(&mut self.starting());
+    }
+
+    fn starting(&self) -> Command {
         let options = format!("-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''", self.port);
         let log = self.directory.join("log");
-        must(
-            as_user("pg_ctl")
-                .args(["start", "-s", "-w", "-D"])
-                .arg(&self.directory)
-                .arg("-l")
-                .arg(log)
-                .args(["-o", &options]),
-        );
+        let mut command = as_user("pg_ctl");
+        command.args(["start", "-s", "-w", "-D"]).arg(&self.directory).arg("-l").arg(log).args(["-o", &options]);
+        command
     }
 
     /// Stops the server as a crash would.

@@ -3,7 +3,7 @@
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
-use super::cluster::{Cluster, KEEP, SUPERUSER, as_user, free_port, is_installed, keeper, missing, must, scratch};
+use super::cluster::{Cluster, KEEP, SUPERUSER, as_user, is_installed, keeper, missing, must, scratch};
 
 impl Cluster {
     /// A server that follows this one. None when a program for that is missing.
@@ -15,8 +15,8 @@ impl Cluster {
         let source = format!("host=127.0.0.1 port={} user={SUPERUSER}", self.port);
         let options = ["-c", "fast", "--no-sync", "-R", "-d"];
         must(as_user("pg_basebackup").args(options).arg(source).arg("-D").arg(&directory));
-        let standby = Self { port: free_port(), _keeper: keeper(KEEP, &[directory.as_os_str()]), directory };
-        standby.start_again();
+        let mut standby = Self { port: 0, _keeper: keeper(KEEP, &[directory.as_os_str()]), directory };
+        standby.start_anywhere();
         Some(standby)
     }
 

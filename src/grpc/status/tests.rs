@@ -1,4 +1,8 @@
 use std::collections::BTreeSet;
+use std::error::Error;
+use std::time::Duration;
+
+use tonic_types::StatusExt;
 
 use super::*;
 use crate::authorization::Method;

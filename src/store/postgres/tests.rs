@@ -197,8 +197,16 @@ async fn open_database(settings: &Settings) -> Result<Database, StoreError> {
     Database::open(settings, Arc::new(Sealer::open(&settings.sealing).unwrap())).await
 }
 
+/// With a connection. An operation waits half a second for one, which the first to a new database may take on a machine
+/// that is busy: no test but those of outages is about that.
 async fn open(url: &str) -> Store {
-    Store::open(&settings(url), Arc::new(SystemClock)).await.unwrap()
+    let store = Store::open(&settings(url), Arc::new(SystemClock)).await.unwrap();
+    for _ in 0..20 {
+        if store.tenants.list(None, 1).await.is_ok() {
+            break;
+        }
+    }
+    store
 }
 
 fn name_of(url: &str) -> &str {
