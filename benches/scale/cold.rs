@@ -59,7 +59,7 @@ pub(crate) async fn measure(extent: Extent, callers: &Callers, hits: bool) {
     drop(bench);
     bench = Bench::new(&setup, &place, extent, callers).await;
     let mut again = Rounds::default();
-    for _ in 0..extent.rounds {
+    while bench.next.load(Ordering::Relaxed) < bench.cold.len() {
         bench.exchange(&mut again).await;
     }
     let (again, switches) = (middle(&again.exchange), middle(&again.switches));

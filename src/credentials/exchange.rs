@@ -32,7 +32,7 @@ use crate::superoffice::{AuthorizeErrorCode, ExchangeError, SuperOffice, TenantS
 const ATTEMPTS: u32 = 3;
 /// How long an exchange waits for its turn. With its budget that is about as long as a call may take.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-/// How long the store may take in a load, which asks it three times. It has limits of its own.
+/// How long the store may take in a load, which asks it a few times. It has limits of its own.
 const LONGEST_IN_THE_STORE: Duration = Duration::from_secs(20);
 
 /// One exchange from end to end: the tenant's system user token becomes a verified ticket.
