@@ -1,26 +1,26 @@
 //! What ticketd tells of itself: to Prometheus, and to a collector.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+mod collected;
+mod documented;
+mod scrape;
+
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use opentelemetry_proto::tonic::metrics::v1::metric;
 use superoffice_sandbox::{Behaviour, Endpoint, Refusal, TenantState, WrongTenant};
 use ticketd::grpc::proto::GetSystemTicketRequest;
-use ticketd::metrics;
 use ticketd::telemetry::{self, Settings};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tonic::Request;
 
+use self::collected::received;
+use self::documented::{documented, promtool};
+use self::scrape::{Scrape, counter, gauge};
 use crate::breaker::while_time_passes;
 use crate::otlp_collector::Collector;
 use crate::own_process::is_own_process;
-use crate::world::{TENANT, World, eventually, reason, within};
+use crate::world::{TENANT, World, eventually, reason};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN_ID: &str = "00f067aa0ba902b7";
@@ -221,186 +221,4 @@ fn counted(scrape: &Scrape) {
     assert!((2_000.0..=2_200.0).contains(&remaining), "{remaining}");
     assert_eq!(scrape.number("ticketd_tickets_expiring", &[("within", "1h")]), Some(1.0));
     assert_eq!(scrape.number("ticketd_tickets_expiring", &[("within", "30m")]), Some(0.0));
-}
-
-/// What is exported is what docs/metrics.md has, by names, types and labels; and all of that is exported.
-fn documented(scrape: &Scrape) {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md")).unwrap();
-    let rows: BTreeSet<String> = page.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect();
-    let expected: BTreeSet<String> = metrics::ALL.iter().map(|metric| row(*metric)).collect();
-    let missing: Vec<&String> = expected.difference(&rows).collect();
-    assert!(
-        missing.is_empty(),
-        "docs/metrics.md lacks:\n{}",
-        expected.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
-    );
-    assert_eq!(
-        rows.difference(&expected).collect::<Vec<_>>(),
-        [] as [&String; 0],
-        "docs/metrics.md has what is not there"
-    );
-
-    let types = scrape.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-    let types: BTreeMap<&str, &str> = types.collect();
-    for metric in metrics::ALL {
-        let (about, labels) = (metric.about(), metric.labels());
-        let name = about.prometheus_name();
-        if ELSEWHERE.contains(&name.as_str()) {
-            continue;
-        }
-        assert_eq!(types.get(name.as_str()), Some(&about.kind.to_string().as_str()), "{name} is not exported");
-        for (of, series, _) in scrape.series().filter(|(of, ..)| base(of, &types) == name) {
-            for (label, value) in series.iter().filter(|(label, _)| label != "le") {
-                let known = labels.iter().find(|(name, _)| name.replace('.', "_") == *label);
-                let (_, values) = known.unwrap_or_else(|| panic!("{of} has the label {label}"));
-                assert!(values.is_empty() || values.contains(&value.as_str()), "{of} has {label}={value}");
-            }
-        }
-    }
-    for name in types.keys() {
-        assert!(
-            metrics::ALL.iter().any(|metric| metric.about().prometheus_name() == **name),
-            "{name} is not documented"
-        );
-    }
-}
-
-fn row(metric: &dyn metrics::Metric) -> String {
-    let about = metric.about();
-    let labels = metric.labels().into_iter().map(|(name, values)| match values {
-        [] => format!("`{}`", name.replace('.', "_")),
-        values => {
-            let shown = values.iter().filter(|value| !value.is_empty()).map(|value| format!("`{value}`"));
-            format!("`{}`: {}", name.replace('.', "_"), shown.collect::<Vec<_>>().join(" "))
-        }
-    });
-    let unit = match about.unit {
-        metrics::Unit::None => "",
-        metrics::Unit::Seconds => "s",
-    };
-    let labels = labels.collect::<Vec<_>>().join("; ");
-    format!(
-        "| `{}` | `{}` | {} | {unit} | {labels} | {} |",
-        about.prometheus_name(),
-        about.name,
-        about.kind,
-        about.description
-    )
-}
-
-/// The metric that a sample belongs to.
-fn base<'a>(name: &'a str, types: &BTreeMap<&str, &str>) -> &'a str {
-    let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
-    of_histogram.filter(|base| types.get(base) == Some(&"histogram")).unwrap_or(name)
-}
-
-/// promtool finds nothing to complain about.
-fn promtool(text: &str) {
-    let spawned = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = spawned else {
-        assert!(std::env::var_os("CI").is_none(), "promtool is not installed, and CI is set");
-        eprintln!("SKIPPED promtool check metrics: promtool is not installed (Debian: apt-get install prometheus)");
-        return;
-    };
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let complaints = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && complaints.is_empty(), "{}", String::from_utf8_lossy(&complaints));
-}
-
-/// What the collector got of all three kinds.
-fn received(collector: &Collector) {
-    let resources = collector.resources();
-    assert!(resources.iter().all(|it| it.contains("service.name") && it.contains("\"ticketd\"")), "{resources:?}");
-
-    let spans = collector.spans();
-    let calls = spans.iter().filter(|span| hex(&span.trace_id) == TRACE_ID && hex(&span.parent_span_id) == SPAN_ID);
-    assert_eq!(calls.count(), 12, "the calls that came with a traceparent");
-    let exchange = spans.iter().find(|span| span.name == "superoffice.request").unwrap();
-    assert!(spans.iter().any(|span| span.span_id == exchange.parent_span_id && span.trace_id == exchange.trace_id));
-
-    let logs = collector.logs();
-    let of = |text: &str| logs.iter().find(|record| format!("{:?}", record.body).contains(text));
-    let refused = of("call refused").expect("a refusal is logged");
-    let span = spans.iter().find(|span| span.span_id == refused.span_id).expect("with its span");
-    assert_eq!(span.trace_id, refused.trace_id);
-    assert!(of("the renewal failed").is_some() && of("serving").is_some());
-
-    let metrics = collector.metrics();
-    let names: BTreeSet<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
-    for known in metrics::ALL {
-        let about = known.about();
-        assert!(names.contains(about.name) || ELSEWHERE.contains(&about.prometheus_name().as_str()), "{}", about.name);
-    }
-    let durations = metrics.iter().find(|metric| metric.name == "rpc.server.call.duration").unwrap();
-    let Some(metric::Data::Histogram(durations)) = &durations.data else { panic!("{durations:?}") };
-    let exemplars = durations.data_points.iter().flat_map(|point| &point.exemplars);
-    assert!(exemplars.into_iter().any(|exemplar| hex(&exemplar.trace_id) == TRACE_ID));
-
-    let everything = format!("{spans:?} {logs:?} {metrics:?}");
-    assert!(!everything.contains(CANARY), "what came beside the traceparent is kept");
-    eprintln!("{} spans, {} log records, {} metrics", spans.len(), logs.len(), metrics.len());
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
-}
-
-/// A gauge without labels, as it is this moment.
-fn gauge(name: &str) -> Option<f64> {
-    Scrape { head: String::new(), text: telemetry::Exposition::Prometheus.read() }.number(name, &[])
-}
-
-/// All series of a counter together, as they are this moment.
-fn counter(name: &str) -> f64 {
-    let scrape = Scrape { head: String::new(), text: telemetry::Exposition::Prometheus.read() };
-    scrape.series().filter(|(of, ..)| of == name).map(|(_, _, value)| value).sum()
-}
-
-struct Scrape {
-    head: String,
-    text: String,
-}
-
-impl Scrape {
-    async fn of(admin: SocketAddr, accept: &str) -> Self {
-        within(async {
-            let mut connection = TcpStream::connect(admin).await.unwrap();
-            let request = format!("GET /metrics HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
-            connection.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            connection.read_to_string(&mut answer).await.unwrap();
-            let (head, text) = answer.split_once("\r\n\r\n").unwrap();
-            assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-            Self { head: head.to_owned(), text: text.to_owned() }
-        })
-        .await
-    }
-
-    fn series(&self) -> impl Iterator<Item = (String, Vec<(String, String)>, f64)> {
-        self.text.lines().filter(|line| !line.starts_with('#')).map(|line| {
-            let (series, value) = line.rsplit_once(' ').unwrap();
-            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-            let labels = labels.strip_suffix('}').unwrap().split("\",").filter(|label| !label.is_empty());
-            let labels = labels.map(|label| {
-                let (name, value) = label.split_once("=\"").unwrap();
-                (name.to_owned(), value.trim_end_matches('"').to_owned())
-            });
-            (name.to_owned(), labels.collect(), value.parse().unwrap())
-        })
-    }
-
-    fn number(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let wanted: BTreeSet<_> =
-            labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let found = self
-            .series()
-            .find(|(of, labels, _)| of == name && labels.iter().cloned().collect::<BTreeSet<_>>() == wanted);
-        found.map(|(_, _, value)| value)
-    }
 }

@@ -16,8 +16,7 @@ use ticketd::identifiers::{AuthorizationCode, BrowserSecret, CallerId, RefreshTo
 use ticketd::random::{Random, SeededRandom};
 use ticketd::server::{Process, Server};
 use ticketd::store::Store;
-use ticketd::superoffice;
-use ticketd::superoffice::SuperOffice;
+use ticketd::superoffice::{self, SuperOffice};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt};
