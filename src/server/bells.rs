@@ -168,7 +168,9 @@ mod tests {
             })
             .collect();
         let counted = tokio::spawn(Counts { task, bells, rings, left: 2 * each });
-        tokio::time::timeout(Duration::from_secs(60), counted).await.expect("a ring was lost").unwrap();
-        ringing.into_iter().for_each(|thread| thread.join().unwrap());
+        tokio::time::timeout(Duration::from_mins(1), counted).await.expect("a ring was lost").unwrap();
+        for thread in ringing {
+            thread.join().unwrap();
+        }
     }
 }
