@@ -80,7 +80,10 @@ pub(super) fn wait_for<T>(call: impl Future<Output = Result<T, Failure>>) -> Res
         .enable_all()
         .build()
         .map_err(|error| Failure::caused_by("cannot start the runtime", &error))?;
-    runtime.block_on(call)
+    let outcome = runtime.block_on(call);
+    // A name that is still being looked up holds nobody up.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// What a call was refused with, on one line: the reason that programs go by, the text for people, when to try again.

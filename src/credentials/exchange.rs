@@ -236,7 +236,9 @@ impl Exchange {
     /// Replicas may race: the first one pins, the others compare. If it cannot be kept the next exchange tells it again:
     /// this one's row is written, and refusing its ticket would write another.
     async fn keep(&self, tenant: &Tenant, serial: &str, webapi_url: Option<&str>) -> Result<(), TicketError> {
-        let told = Observations { serial: Some(serial.to_owned()), webapi_url: webapi_url.map(ToOwned::to_owned) };
+        // Not again what is pinned: an operator may have it forgotten this moment, for another to be pinned.
+        let first = tenant.serial.is_none().then(|| serial.to_owned());
+        let told = Observations { serial: first, webapi_url: webapi_url.map(ToOwned::to_owned) };
         let kept = match self.tenants.observe(tenant, &told).await {
             Ok(kept) => kept,
             Err(StoreError::NotRegistered { .. }) => return Err(TicketError::NotRegistered),
@@ -245,7 +247,7 @@ impl Exchange {
                 return Ok(());
             }
         };
-        if kept.serial != told.serial {
+        if kept.serial.is_some_and(|kept| kept != serial) {
             return Err(self.rejected(tenant.context_identifier, JwtRejection::SerialMismatch));
         }
         if tenant.serial.is_none() {

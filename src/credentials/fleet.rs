@@ -35,7 +35,7 @@ pub(super) struct Fleet {
 pub(super) enum Turn {
     /// This process, alone.
     Alone,
-    /// This process, with the lease to do it for all, and the tenant as it was just found.
+    /// This process, with the lease to do it for all, and the tenant as it was found under that.
     Leased(Lease, Tenant),
     /// Another process did.
     Done(SystemTicket),
@@ -82,10 +82,12 @@ impl Fleet {
         }
         // Between the look and the lease another may have finished.
         let Some((lease, found)) = Lease::claim(shared, tenant).await? else { return Ok(None) };
-        Ok(Some(match self.newer(found, &registered, current) {
-            Some(ticket) => Turn::Done(ticket),
-            None => Turn::Leased(lease, registered),
-        }))
+        if let Some(ticket) = self.newer(found, &registered, current) {
+            return Ok(Some(Turn::Done(ticket)));
+        }
+        // The lease may have waited for whoever replaced or deleted the tenant. From here on that takes the lease away.
+        let registered = self.tenants.find(tenant).await?.ok_or(TicketError::NotRegistered)?;
+        Ok(Some(Turn::Leased(lease, registered)))
     }
 
     /// Lets the other processes have the ticket. Without that it is as good: this process has it.

@@ -15,14 +15,13 @@ mod told;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Sqlite};
-use tokio::sync::Mutex;
 
 use super::engine::{Engine, Operation};
 use super::sealer::Sealer;
@@ -103,6 +102,27 @@ impl Database {
         self.write(async { Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?) }).await
     }
 
+    /// A reader to look a tenant up with.
+    async fn finder(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
+        let kept = self.kept_finder().take();
+        match kept {
+            Some(connection) => Ok(connection),
+            None => self.readers.acquire().await,
+        }
+    }
+
+    /// Keeps a reader that is well for the next who looks a tenant up.
+    fn keep_finder(&self, connection: PoolConnection<Sqlite>) {
+        let mut kept = self.kept_finder();
+        if kept.is_none() && !self.readers.is_closed() {
+            *kept = Some(connection);
+        }
+    }
+
+    fn kept_finder(&self) -> MutexGuard<'_, Option<PoolConnection<Sqlite>>> {
+        self.finder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn read<T>(&self, operation: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
         bounded(&self.path, READ_LIMIT, operation).await
     }
@@ -120,8 +140,10 @@ impl Engine for Database {
 
     async fn close(&self) {
         let closing = async {
-            drop(self.finder.lock().await.take());
-            self.readers.close().await;
+            // Closed from here on, so that no other is kept.
+            let closing = self.readers.close();
+            drop(self.kept_finder().take());
+            closing.await;
             // Last, so that SQLite moves the write-ahead log into the database and removes it.
             self.writer.close().await;
         };

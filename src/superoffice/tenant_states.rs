@@ -30,8 +30,6 @@ const BELIEVED_BY_DEFAULT: Duration = Duration::from_mins(1);
 /// How long a tenant is believed not to run: nobody has to tell when it does again, and callers wait for it. The same
 /// goes for what somebody else than the state API told.
 const BELIEVED_BRIEFLY: Duration = Duration::from_mins(1);
-/// A tenant of which nothing new was told for longer is not counted.
-const LATELY: Duration = Duration::from_hours(24);
 /// How many tenants are known unless somebody asks for more room: some 300 bytes each.
 const CAPACITY: u64 = 100_000;
 
@@ -82,9 +80,9 @@ impl TenantStates {
     /// See [`super::SuperOffice::tell_tenant_states`].
     pub(super) fn tell(&self) {
         let mut counts: BTreeMap<_, usize> = TenantState::all().map(|state| (state.kind(), 0)).collect();
-        let long_ago = self.clock.now().saturating_sub(LATELY).unwrap_or(Timestamp::MIN);
+        let now = self.clock.now();
         self.memory.for_each(|known| {
-            if known.since > long_ago {
+            if known.was_told() && !known.is_forgotten(now) {
                 *counts.entry(known.status.state.kind()).or_default() += 1;
             }
         });
@@ -95,8 +93,9 @@ impl TenantStates {
 
     /// See [`super::SuperOffice::known_tenant`].
     pub(super) fn at_hand(&self, context_identifier: ContextIdentifier) -> Arc<KnownTenant> {
-        let nothing = || Arc::new(KnownTenant::nothing(self.clock.now()));
-        self.memory.known(context_identifier).unwrap_or_else(nothing)
+        let now = self.clock.now();
+        let known = self.memory.known(context_identifier).filter(|known| !known.is_forgotten(now));
+        known.unwrap_or_else(|| Arc::new(KnownTenant::nothing(now)))
     }
 
     /// See [`super::SuperOffice::standing`].
@@ -113,9 +112,8 @@ impl TenantStates {
             return outcome;
         }
         let outcome = self.ask(context_identifier).await;
-        let now = self.clock.now();
         let mut answer = outcome.clone();
-        self.memory.change(context_identifier, now, |known| {
+        self.memory.change(context_identifier, &*self.clock, |known, now| {
             let next = (known.overridden == before.overridden).then(|| known.after(outcome, now))?;
             answer = next.outcome();
             Some(next)
@@ -125,21 +123,20 @@ impl TenantStates {
 
     /// See [`super::SuperOffice::forget_tenant_state`].
     pub(super) fn forget(&self, context_identifier: ContextIdentifier) {
-        let now = self.clock.now();
-        self.memory.change(context_identifier, now, |known| Some(known.overridden_by(known.status.state, now, now)));
+        let forgotten = |known: &KnownTenant, now| Some(known.overridden_by(known.status.state, now, now));
+        self.memory.change(context_identifier, &*self.clock, forgotten);
     }
 
     /// See [`super::SuperOffice::note_tenant_state`].
     pub(super) fn note(&self, context_identifier: ContextIdentifier, state: TenantState) {
-        let now = self.clock.now();
-        let until = later(now, BELIEVED_BRIEFLY);
-        self.memory.change(context_identifier, now, |known| Some(known.overridden_by(state, now, until)));
+        self.memory.change(context_identifier, &*self.clock, |known, now| {
+            Some(known.overridden_by(state, now, later(now, BELIEVED_BRIEFLY)))
+        });
     }
 
     /// See [`super::SuperOffice::doubt_tenant_state`].
     pub(super) fn doubt(&self, context_identifier: ContextIdentifier) {
-        let now = self.clock.now();
-        self.memory.change(context_identifier, now, |known| {
+        self.memory.change(context_identifier, &*self.clock, |known, now| {
             (known.freshness(now) == Freshness::Lapsed).then(|| known.after(Err(UpstreamError::TimedOut), now))
         });
     }

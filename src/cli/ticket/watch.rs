@@ -11,7 +11,7 @@ use tonic_types::StatusExt as _;
 use super::shown::{in_json, state, time, warning};
 use crate::cli::connection::{Address, Tls, connect, refused, wait_for};
 use crate::cli::console::Console;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, with_causes};
 use crate::clock::{Clock, SystemClock};
 use crate::grpc::WATCH_ENDED;
 use crate::grpc::proto::system_ticket_outcome::Outcome;
@@ -19,7 +19,6 @@ use crate::grpc::proto::ticket_service_client::TicketServiceClient;
 use crate::grpc::proto::{SystemTicket, SystemTicketOutcome, WatchSystemTicketsRequest};
 use crate::identifiers::ContextIdentifier;
 use crate::random::{Random, SystemRandom};
-use crate::server::Signals;
 use crate::telemetry::one_line;
 
 /// Between a watch that ended and the next: the first time, and at most. docs/clients.md tells callers the same.
@@ -31,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 There is a line for each ticket as it is, and for each change: a renewal, another state or address, a warning that
 renewals fail, a refusal that takes the ticket away. A watch ends every five minutes or so, with its connection: it is
 begun again, and every ticket comes anew. So it is when ticketd cannot be reached any more or asks to wait, which
-stderr says. Any other refusal of the watch itself ends it. Ctrl-C ends it well.
+stderr says. Any other refusal of the watch itself ends it.
 
 The tickets themselves are left out unless --show-ticket asks for them: then a line is a tenant with its ticket, or
 alone when it has none any more, and stderr says why.
@@ -65,15 +64,7 @@ enum End {
 
 impl Watch {
     pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), Failure> {
-        wait_for(async {
-            let mut signals =
-                Signals::install().map_err(|error| Failure::caused_by("signals cannot be handled", &error))?;
-            tokio::select! {
-                biased;
-                () = signals.asked_to_stop() => Ok(()),
-                Err(end) = self.watch_again_and_again(console) => Err(end),
-            }
-        })
+        wait_for(self.watch_again_and_again(console))
     }
 
     /// Ends by a failure only.
@@ -94,13 +85,18 @@ impl Watch {
                 if !may_pass(&end) {
                     return Err(refused(&end));
                 }
+                let cause = end.source().map_or_else(|| refused(&end).to_string(), with_causes);
                 // When stderr is gone, nobody is left to tell.
-                drop(writeln!(console.errors, "ticketd: {}: watching again", refused(&end)));
+                drop(writeln!(console.errors, "ticketd: {}: watching again", one_line(&cause)));
             }
             let asked = details.retry_info().and_then(|info| info.retry_delay).unwrap_or_default();
             let drawn = SystemRandom.between(pause / 2, pause);
             SystemClock.sleep(drawn.max(asked)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+            // The files for TLS may be others by now. Where there is no new connection, the one of before tries by itself.
+            if let Ok(channel) = connect(&self.address, &self.tls).await {
+                client = TicketServiceClient::new(channel);
+            }
         }
     }
 
@@ -159,7 +155,8 @@ impl Watch {
             // One of a later version's.
             None => return Ok(()),
         };
-        writeln!(console.output, "{line}")?;
+        // Whatever the server sends steers no terminal, and makes no other line.
+        writeln!(console.output, "{}", one_line(&line))?;
         Ok(console.output.flush()?)
     }
 }

@@ -213,11 +213,12 @@ impl Inner {
     /// Keeps a ticket, which ends by monotonic time at `end`, in memory.
     fn keep(&self, ticket: &Arc<SystemTicket>, end: Duration, id: FlightId) {
         let tenant = ticket.context_identifier;
+        let standing = self.standings.of(tenant);
         let displaced = self.flights.commit(tenant, id, || {
             self.refusals.forget(tenant);
             self.failures.end(tenant);
             self.schedule.plan(tenant, ticket.refresh_time);
-            self.cache.insert(Arc::clone(ticket), self.standings.of(tenant), end, self.clock.elapsed())
+            self.cache.insert(Arc::clone(ticket), standing, end, self.clock.elapsed())
         });
         if let Some(displaced) = displaced.flatten() {
             self.note_displaced(&displaced);

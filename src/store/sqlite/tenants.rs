@@ -20,16 +20,10 @@ const PAGE: &str = "SELECT tenant, context_identifier, system_user_token, create
 impl TenantRecords for Database {
     async fn find(&self, context_identifier: ContextIdentifier) -> Result<Option<Tenant>, StoreError> {
         self.read(async {
-            let mut finder = self.finder.lock().await;
-            let connection = match &mut *finder {
-                Some(connection) => connection,
-                nobody => nobody.insert(self.readers.acquire().await?),
-            };
-            let found = sqlx::query(FIND).bind(context_identifier.key()).fetch_optional(&mut **connection).await;
-            if found.is_err() {
-                *finder = None;
-            }
-            found?.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose()
+            let mut connection = self.finder().await?;
+            let found = sqlx::query(FIND).bind(context_identifier.key()).fetch_optional(&mut *connection).await?;
+            self.keep_finder(connection);
+            found.map(|row| tenant(context_identifier, &row, &self.sealer)).transpose()
         })
         .await
     }

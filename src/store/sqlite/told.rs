@@ -59,7 +59,9 @@ impl Database {
         }
         #[expect(clippy::disallowed_methods, reason = "the disk's time is not the tests'")]
         tokio::time::sleep(GATHERING).await;
-        let (told, answers): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.gathered.waiting()).into_iter().unzip();
+        // What somebody told who gave up since may be wrong by now, and is told again where it is not.
+        let waiting = std::mem::take(&mut *self.gathered.waiting()).into_iter();
+        let (told, answers): (Vec<_>, Vec<_>) = waiting.filter(|(_, answer)| !answer.is_closed()).unzip();
         let told_as_json = serde_json::to_string(&told).map_err(|error| sqlx::Error::Encode(error.into()))?;
         let rows = sqlx::query(OBSERVE).bind(told_as_json).fetch_all(&self.writer).await?;
         let kept = rows.iter().map(|row| Ok((row.try_get("tenant")?, observed(row)?)));
@@ -150,6 +152,24 @@ mod tests {
             assert_eq!(kept, (number > 0).then(|| told(number)), "the first is not registered");
         }
         assert_eq!(commits(directory.path()) - before, 1);
+    }
+
+    #[tokio::test]
+    async fn what_somebody_told_who_gave_up_is_not_written_by_others() {
+        let directory = TempDir::new().unwrap();
+        let database = open(directory.path()).await;
+        for number in 0..2 {
+            database.put(named(&format!("Cust{number}")), &token("App-1"), false, at(0)).await.unwrap();
+        }
+        let somebody_writes = database.gathered.turn.lock().await;
+        let telling = tell(&database, 0);
+        until(|| database.gathered.waiting().len() == 1).await;
+        telling.abort();
+        assert!(telling.await.unwrap_err().is_cancelled());
+        drop(somebody_writes);
+        assert_eq!(tell(&database, 1).await.unwrap().unwrap(), Some(told(1)));
+        let kept = database.observations(&[named("Cust0")]).await.unwrap();
+        assert_eq!(kept[0], Observations::default());
     }
 
     #[tokio::test]

@@ -10,6 +10,9 @@ const LAST_PART: u32 = 5;
 /// So long after a failure the same tenant's state is not asked for again.
 pub(super) const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
 
+/// What was told so long ago counts for nothing.
+const REMEMBERED: Duration = Duration::from_hours(24);
+
 /// What is known of a tenant without asking.
 #[derive(Debug)]
 pub struct KnownTenant {
@@ -47,9 +50,24 @@ impl KnownTenant {
         Self::told(TenantStatus { state: TenantState::Unknown, webapi_url: None, valid_until: now }, now)
     }
 
+    /// The same with all of it forgotten.
+    pub(super) fn forgotten(&self, now: Timestamp) -> Self {
+        Self { overridden: self.overridden, ..Self::nothing(now) }
+    }
+
+    /// Whether it is too old to be believed in anything, the tenant's address included.
+    pub(super) fn is_forgotten(&self, now: Timestamp) -> bool {
+        later(self.since, REMEMBERED) <= now
+    }
+
+    /// Whether anybody ever told it.
+    pub(super) fn was_told(&self) -> bool {
+        self.status.state != TenantState::Unknown || self.status.valid_until != self.since
+    }
+
     /// A clock that was set back makes everything from its future void.
     pub fn freshness(&self, now: Timestamp) -> Freshness {
-        if !(self.since..self.status.valid_until).contains(&now) {
+        if !(self.since..self.status.valid_until).contains(&now) || self.is_forgotten(now) {
             Freshness::Lapsed
         } else if now < self.ask_from {
             Freshness::Fresh
