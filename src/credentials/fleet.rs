@@ -82,12 +82,12 @@ impl Fleet {
         }
         // Between the look and the lease another may have finished.
         let Some((lease, found)) = Lease::claim(shared, tenant).await? else { return Ok(None) };
-        if let Some(ticket) = self.newer(found, &registered, current) {
-            return Ok(Some(Turn::Done(ticket)));
-        }
-        // The lease may have waited for whoever replaced or deleted the tenant. From here on that takes the lease away.
+        // The lease may have waited for whoever replaced or deleted the tenant.
         let registered = self.tenants.find(tenant).await?.ok_or(TicketError::NotRegistered)?;
-        Ok(Some(Turn::Leased(lease, registered)))
+        Ok(Some(match self.newer(found, &registered, current) {
+            Some(ticket) => Turn::Done(ticket),
+            None => Turn::Leased(lease, registered),
+        }))
     }
 
     /// Lets the other processes have the ticket. Without that it is as good: this process has it.

@@ -2,8 +2,9 @@
 //! Names that begin with a dot are skipped, among them the `..data` of a Kubernetes mount.
 //!
 //! [`Directory::find`] reads the file, so that an exchange uses what is mounted this moment; a file that is new takes the
-//! place of the database's tenant of the same name from the next look on. A look every second finds what changed, for the list and for whoever holds a ticket. What cannot be read takes nothing away: the last look that
-//! succeeded stands, and a file that has become unusable is not news.
+//! place of the database's tenant of the same name from the next look on. A look every second finds what changed, for the
+//! list and for whoever holds a ticket. What cannot be read takes nothing away: the last look that succeeded stands, and a
+//! file that has become unusable is not news.
 
 mod file;
 mod look;
@@ -13,7 +14,6 @@ use std::fs;
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -42,8 +42,6 @@ const READERS: usize = 8;
 pub(super) struct Directory {
     path: PathBuf,
     last_look: RwLock<Arc<Look>>,
-    /// There may be more than the last look found, as those since then have failed.
-    is_failing: AtomicBool,
     readers: Arc<Semaphore>,
 }
 
@@ -59,7 +57,7 @@ impl Directory {
     /// Looks at the directory for the first time. It must be there.
     pub(super) async fn open(path: PathBuf) -> Result<Self, StoreError> {
         let readers = Arc::new(Semaphore::new(READERS));
-        let directory = Self { path, last_look: RwLock::default(), is_failing: AtomicBool::new(false), readers };
+        let directory = Self { path, last_look: RwLock::default(), readers };
         match directory.look().await {
             Ok(_) => Ok(directory),
             Err(source) => Err(StoreError::TenantsDirectory { path: directory.path, source }),
@@ -95,11 +93,6 @@ impl Directory {
         self.last_look().files.contains_key(&context_identifier)
     }
 
-    /// Whether a file may stand in the place of the database's tenant.
-    pub(super) fn may_hide(&self, context_identifier: ContextIdentifier) -> bool {
-        self.knows(context_identifier) || self.is_failing.load(Ordering::Relaxed)
-    }
-
     /// Up to `limit` usable tenants after `after`, as the last look found them.
     pub(super) fn page(&self, after: Option<ContextIdentifier>, limit: usize) -> Vec<DirectoryTenant> {
         let last_look = self.last_look();
@@ -115,24 +108,22 @@ impl Directory {
 
     /// Looks every second and publishes what changed, until it is dropped. Looks at a huge directory are rarer.
     pub(super) async fn watch(self: Arc<Self>, clock: Arc<dyn Clock>, changes: broadcast::Sender<ContextIdentifier>) {
-        let mut pause = LOOK_INTERVAL;
+        let (mut failing, mut pause) = (false, LOOK_INTERVAL);
         loop {
             clock.sleep(pause).await;
             let began = clock.now();
             let outcome = self.look().await;
             let took = Duration::try_from(clock.now().duration_since(began)).unwrap_or_default();
             pause = took.saturating_mul(LOOK_SHARE).clamp(LOOK_INTERVAL, LONGEST_PAUSE);
-            let was_failing = self.is_failing.swap(outcome.is_err(), Ordering::Relaxed);
             match &outcome {
-                Err(error) if !was_failing => tracing::warn!(
+                Err(error) if !failing => tracing::warn!(
                     path = %self.path.display(), %error,
                     "the tenants' directory cannot be read; what was read last stays in use",
                 ),
-                Ok(_) if was_failing => {
-                    tracing::info!(path = %self.path.display(), "the tenants' directory is read again");
-                }
+                Ok(_) if failing => tracing::info!(path = %self.path.display(), "the tenants' directory is read again"),
                 _ => {}
             }
+            failing = outcome.is_err();
             for (number, context_identifier) in outcome.unwrap_or_default().into_iter().enumerate() {
                 if number % RECEIVERS_TURN == 0 {
                     // Thousands of changes at once: a receiver that is behind would have to forget every tenant.

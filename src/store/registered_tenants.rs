@@ -94,16 +94,16 @@ impl RegisteredTenants {
 #[async_trait]
 impl Tenants for RegisteredTenants {
     async fn find(&self, context_identifier: ContextIdentifier) -> Result<Option<Tenant>, StoreError> {
-        let may_be_hidden = self.directory.as_ref().is_some_and(|directory| directory.may_hide(context_identifier));
+        let is_in_directory = self.directory.as_ref().is_some_and(|directory| directory.knows(context_identifier));
         // Reading a file takes a thread. One that is new hides the database's tenant from the next look on, which tells
         // of it.
-        let in_database = if may_be_hidden { None } else { self.records.find(context_identifier).await? };
+        let in_database = if is_in_directory { None } else { self.records.find(context_identifier).await? };
         if in_database.is_some() {
             return Ok(in_database);
         }
         match self.find_in_directory(context_identifier).await? {
             Some(tenant) => Ok(Some(directory_tenant(tenant, self.observations(context_identifier).await?))),
-            None if may_be_hidden => self.records.find(context_identifier).await,
+            None if is_in_directory => self.records.find(context_identifier).await,
             None => Ok(None),
         }
     }

@@ -114,7 +114,9 @@ impl Database {
     /// Keeps a reader that is well for the next who looks a tenant up.
     fn keep_finder(&self, connection: PoolConnection<Sqlite>) {
         let mut kept = self.kept_finder();
-        if kept.is_none() && !self.readers.is_closed() {
+        // Whoever waits for a reader waits in the pool, and then there is none there and none to be opened.
+        let is_waited_for = self.readers.num_idle() == 0 && self.readers.size() >= READERS;
+        if kept.is_none() && !is_waited_for && !self.readers.is_closed() {
             *kept = Some(connection);
         }
     }
