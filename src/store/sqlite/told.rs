@@ -95,6 +95,7 @@ pub(super) fn observed(row: &SqliteRow) -> Result<Observations, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::ops::Range;
     use std::path::Path;
     use std::sync::Arc;
 
@@ -110,6 +111,14 @@ mod tests {
     async fn open(directory: &Path) -> Database {
         let url = format!("sqlite://{}/t.db", directory.display());
         Database::open(&url, Arc::new(Sealer::open(&sealing()).unwrap())).await.unwrap()
+    }
+
+    async fn with_tenants(directory: &Path, numbers: Range<usize>) -> Database {
+        let database = open(directory).await;
+        for number in numbers {
+            database.put(named(&format!("Cust{number}")), &token("App-1"), false, at(0)).await.unwrap();
+        }
+        database
     }
 
     fn told(number: usize) -> Observations {
@@ -138,10 +147,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_told_at_once_is_one_commit_and_each_hears_of_its_own() {
         let directory = TempDir::new().unwrap();
-        let database = open(directory.path()).await;
-        for number in 1..20 {
-            database.put(named(&format!("Cust{number}")), &token("App-1"), false, at(0)).await.unwrap();
-        }
+        let database = with_tenants(directory.path(), 1..20).await;
         let somebody_writes = database.gathered.turn.lock().await;
         let telling: Vec<_> = (0..20).map(|number| tell(&database, number)).collect();
         until(|| database.gathered.waiting().len() == 20).await;
@@ -157,10 +163,7 @@ mod tests {
     #[tokio::test]
     async fn what_somebody_told_who_gave_up_is_not_written_by_others() {
         let directory = TempDir::new().unwrap();
-        let database = open(directory.path()).await;
-        for number in 0..2 {
-            database.put(named(&format!("Cust{number}")), &token("App-1"), false, at(0)).await.unwrap();
-        }
+        let database = with_tenants(directory.path(), 0..2).await;
         let somebody_writes = database.gathered.turn.lock().await;
         let telling = tell(&database, 0);
         until(|| database.gathered.waiting().len() == 1).await;
@@ -175,10 +178,7 @@ mod tests {
     #[tokio::test]
     async fn when_who_writes_for_others_gives_up_or_fails_they_write_themselves() {
         let directory = TempDir::new().unwrap();
-        let database = open(directory.path()).await;
-        for number in 0..3 {
-            database.put(named(&format!("Cust{number}")), &token("App-1"), false, at(0)).await.unwrap();
-        }
+        let database = with_tenants(directory.path(), 0..3).await;
         let first = tell(&database, 0);
         until(|| database.gathered.turn.try_lock().is_err()).await;
         let second = tell(&database, 1);
